@@ -1,0 +1,89 @@
+#!/usr/bin/python
+"""Ansible module: put back what this project changed on the node, and nothing else."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollback
+short_description: Put back every value and mount that was changed
+description:
+  - Works from the snapshot that each change left in /var/lib/stethos before it was made.
+  - Leaves what somebody else changed since, and says so.
+  - Idempotent, and able to undo a run that was killed half-way.
+options: {}
+attributes:
+  check_mode: {support: full, description: Plans without writing.}
+  diff_mode: {support: full, description: Shows each value before and after.}
+author: The Stethos developers
+"""
+
+EXAMPLES = r"""
+- name: Put the node back as it was
+  rollback:
+"""
+
+RETURN = r"""
+restored: {description: Paths that were put back., type: list, elements: str, returned: always}
+left: {description: Sentences about what was left because somebody else changed it., type: list, elements: str, returned: always}
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.probe_agent.host import hugetlbfs, knobs, snapshot
+
+
+def undo(module: AnsibleModule, step: snapshot.Undo) -> str:
+    """Carry one step out. Returns why it failed, or nothing."""
+    path = step.entry.path
+    try:
+        if step.change:
+            actual = knobs.write(step.change)
+            return (
+                ""
+                if actual == step.change.after
+                else f"/{path} was to become {step.change.after} again, and is {actual}"
+            )
+        if step.gone and step.entry.kind == "mount":
+            code, _, error = module.run_command(["umount", path])
+            return error.strip() if code else ""
+        if step.gone and not any(Path(path).iterdir()):  # files that others put there stay
+            Path(path).rmdir()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return ""
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    try:
+        steps = snapshot.plan_rollback(snapshot.read(), {mount.target for mount in hugetlbfs.read()})
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=str(error))
+
+    failed = {}
+    if not module.check_mode:
+        failed = {step.entry.path: problem for step in steps for problem in [undo(module, step)] if problem}
+        snapshot.forget([step.entry for step in steps if step.entry.path not in failed])
+
+    acted = [step for step in steps if (step.change or step.gone) and step.entry.path not in failed]
+    result = {
+        "changed": bool(acted),
+        "restored": [step.entry.path for step in acted],
+        "left": [step.foreign for step in steps if step.foreign],
+        "diff": {
+            "before": "".join(
+                f"{step.entry.path} = {step.change.before if step.change else 'there'}\n" for step in acted
+            ),
+            "after": "".join(f"{step.entry.path} = {step.change.after if step.change else 'gone'}\n" for step in acted),
+        },
+    }
+    for sentence in result["left"]:
+        module.warn(sentence)
+    if failed:
+        module.fail_json(msg="; ".join(failed.values()), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Allocator libraries a process can be started with, where the distributions put them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+NAMES = {
+    "jemalloc": ("libjemalloc.so.2",),
+    "tcmalloc": ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4"),
+    "mimalloc": ("libmimalloc.so.2", "libmimalloc.so.3"),
+}
+
+
+def folders(machine: str) -> list[str]:
+    """Return where libraries live: Debian's multiarch folder, then those of RHEL and SUSE."""
+    return [f"usr/lib/{machine}-linux-gnu", "usr/lib64", "usr/lib", "usr/local/lib"]
+
+
+def find(root: Path = Path("/"), machine: str = "") -> dict[str, str]:
+    """Return allocator name to the library's path, for those this node has."""
+    found = {}
+    for name, libraries in NAMES.items():
+        for folder in folders(machine or platform.machine()):
+            present = [library for library in libraries if (root / folder / library).exists()]
+            if present:
+                found[name] = f"/{folder}/{present[0]}"
+                break
+    return found
+
+
+def loads(library: str) -> str | None:
+    """Return None when a process starts with `library` preloaded, else why not, in one sentence."""
+    environment = {**os.environ, "LD_PRELOAD": library}
+    try:
+        done = subprocess.run(
+            ["/bin/cat", "/proc/self/maps"], env=environment, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"a process with {library} preloaded did not run: {error}"
+    if done.returncode or os.path.realpath(library) not in done.stdout:  # noqa: PTH118 - maps show the real path
+        return f"{library} does not load here: {(done.stderr.strip() or f'exit status {done.returncode}').splitlines()[-1]}"
+    return None

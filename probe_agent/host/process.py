@@ -1,0 +1,64 @@
+"""Memory of a living process, as proof of what it uses (proc_pid_smaps(5), proc_pid_stat(5))."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ALLOCATOR = re.compile(r"/\S*lib(jemalloc|tcmalloc|mimalloc)\S*\.so\S*")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One process. Amounts in MiB, faults as counts since its start."""
+
+    rss_mb: float
+    rss_peak_mb: float
+    vsz_mb: float
+    pss_mb: float
+    anon_huge_mb: float
+    file_huge_mb: float
+    private_hugetlb_mb: float
+    minor_faults: int
+    major_faults: int
+    allocators: tuple[str, ...]
+
+
+def read(pid: int, root: Path = Path("/")) -> Memory:
+    """Return the memory of `pid`. Raises FileNotFoundError or ProcessLookupError when it has ended."""
+    folder = root / "proc" / str(pid)
+    status, rollup = parse_kb((folder / "status").read_text()), parse_kb((folder / "smaps_rollup").read_text())
+    minor, major = parse_faults((folder / "stat").read_text())
+    return Memory(
+        rss_mb=_mb(status["VmRSS"]),
+        rss_peak_mb=_mb(status["VmHWM"]),
+        vsz_mb=_mb(status["VmSize"]),
+        pss_mb=_mb(rollup["Pss"]),
+        anon_huge_mb=_mb(rollup["AnonHugePages"]),
+        file_huge_mb=_mb(rollup.get("FilePmdMapped", 0)),
+        private_hugetlb_mb=_mb(rollup["Private_Hugetlb"]),
+        minor_faults=minor,
+        major_faults=major,
+        allocators=parse_allocators((folder / "maps").read_text()),
+    )
+
+
+def parse_kb(text: str) -> dict[str, int]:
+    """Return the `Name:  123 kB` lines of status and smaps_rollup."""
+    return {name: int(kb) for name, kb in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
+
+
+def parse_faults(stat: str) -> tuple[int, int]:
+    """Return minor and major faults; the command's name may hold spaces and brackets, so count from its end."""
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return int(fields[7]), int(fields[9])
+
+
+def parse_allocators(maps: str) -> tuple[str, ...]:
+    """Return the allocator libraries that are mapped, each path once."""
+    return tuple(sorted({match.group(0) for match in ALLOCATOR.finditer(maps)}))
+
+
+def _mb(kb: int) -> float:
+    return round(kb / 1024, 1)

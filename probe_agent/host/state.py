@@ -1,0 +1,27 @@
+"""The whole host-memory state as one JSON object: what `host_memory_facts` returns and a result records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from . import allocators, hugepages, hugetlbfs, kernel, meminfo, thp
+
+
+def read(root: Path = Path("/")) -> dict[str, object]:
+    """Return THP, pools, mounts, memory, allocators and kernel as plain values."""
+    memory = meminfo.read(root)
+    return {
+        "thp": thp.read(root).values(),
+        "pools": [asdict(pool) for pool in hugepages.read(root)],
+        "hugetlbfs_mounts": [
+            {**asdict(mount), "options": list(mount.options), "size_kb": hugetlbfs.page_size_kb(mount)}
+            for mount in hugetlbfs.read(root)
+        ],
+        "meminfo_huge": meminfo.huge_lines(memory),
+        "memory_total_mb": memory["MemTotal"] >> 10,
+        "memory_available_mb": memory["MemAvailable"] >> 10,
+        "default_hugepage_size_kb": memory.get("Hugepagesize"),
+        "allocators": allocators.find(root),
+        "kernel": kernel.read(root),
+    }
