@@ -24,7 +24,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 restored: {description: Paths that were put back., type: list, elements: str, returned: always}
-left: {description: Sentences about what was left because somebody else changed it., type: list, elements: str, returned: always}
+left:
+  description: Sentences about what was left because somebody else changed it.
+  type: list
+  elements: str
+  returned: always
 """
 
 from pathlib import Path

@@ -30,7 +30,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before: {description: Values found., type: dict, returned: always, sample: {enabled: always}}
-after: {description: Values read back, or planned in check mode., type: dict, returned: always, sample: {enabled: madvise}}
+after:
+  description: Values read back, or planned in check mode.
+  type: dict
+  returned: always
+  sample: {enabled: madvise}
 """
 
 from ansible.module_utils.basic import AnsibleModule

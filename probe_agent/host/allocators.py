@@ -40,6 +40,7 @@ def loads(library: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"a process with {library} preloaded did not run: {error}"
-    if done.returncode or os.path.realpath(library) not in done.stdout:  # noqa: PTH118 - maps show the real path
-        return f"{library} does not load here: {(done.stderr.strip() or f'exit status {done.returncode}').splitlines()[-1]}"
+    if done.returncode or os.path.realpath(library) not in done.stdout:
+        last_words = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        return f"{library} does not load here: {last_words[0]}"
     return None

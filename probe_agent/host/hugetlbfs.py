@@ -78,6 +78,7 @@ def plan(
     size_kb = wish.size_kb or default_kb
     if page_size_kb(top) != size_kb:
         raise ValueError(
-            f"hugetlbfs_mounts has size_kb {size_kb} for {wish.path}, mounted there with {page_size_kb(top)}; unmount it first"
+            f"hugetlbfs_mounts has size_kb {size_kb} for {wish.path}, which is mounted with {page_size_kb(top)}; "
+            "unmount it first"
         )
     return None

@@ -1,0 +1,59 @@
+"""What a probe works with: the model, the clock, the progress file, and fresh processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .arms import Arm
+from .engines import fresh
+from .progress import Progress
+from .spec import Spec
+
+CHILD = "probe_agent.engines.transformers_child"
+QUIET = {
+    # With a neighbour on one core, OpenMP threads that spin at barriers made the same 64 tokens take 30 s instead of 2.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Nothing is fetched while the clock runs; bars and hints would only fill the log.
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+PROMPT = "Explain NUMA-aware inference in 2 short bullet points."
+
+
+class Skipped(Exception):
+    """This node cannot run the probe; the text says why."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`deadline` is a time.monotonic() value that ends the whole run."""
+
+    spec: Spec
+    model: Path
+    progress: Progress
+    deadline: float
+
+    def process(self, arm: Arm, new_tokens: int, generations: int) -> tuple[dict[str, Any], fresh.Finished]:
+        """Measure one fresh process. Returns the row every probe keeps, and all that the process gave."""
+        if time.monotonic() >= self.deadline:
+            raise fresh.ProcessFailed(f"the deadline of {self.spec.deadline_s} s came before all samples were taken")
+        job = {"model": str(self.model), "prompt": PROMPT, "new_tokens": new_tokens, "generations": generations}
+        load = os.getloadavg()[0]
+        done = fresh.run(CHILD, job, {**QUIET, **arm.environment()}, self.deadline)
+        stages = {f"{name}_s": seconds for name, seconds in done.stages_s.items()}
+        memory = {**asdict(done.memory), "allocators": list(done.memory.allocators)}
+        row = {
+            "arm": arm.name,
+            "load1_before": load,
+            **stages,
+            "wall_real_s": done.wall_s,
+            **memory,
+            "device": done.reply["device"],
+        }
+        return row, done

@@ -1,0 +1,1 @@
+"""Processes that hold a model: started fresh, watched while they live, ended with nothing left behind."""

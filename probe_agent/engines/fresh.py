@@ -1,0 +1,116 @@
+"""One measurement in one fresh process: start it, follow its stages, read its memory while it lives, let it end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..host import process
+
+PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+TAIL_LINES = 3
+
+
+class ProcessFailed(Exception):
+    """The process ended, or did not end, in a way that leaves no measurement. The text says why."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What one process gave.
+
+    `stages_s` maps a stage to its seconds, in order. `wall_s` is start to exit, less the time it was held for reading.
+    """
+
+    stages_s: dict[str, float]
+    reply: dict[str, Any]
+    memory: process.Memory
+    wall_s: float
+
+
+def run(module: str, job: dict[str, Any], environment: dict[str, str], deadline: float) -> Finished:
+    """Run `python -m module` on `job` and return what it measured.
+
+    `environment` is added to the node's. `deadline` is a time.monotonic() value. The child speaks JSON lines on a pipe
+    of its own (libraries print to stdout), and waits when it is done until its memory has been read. Raises
+    ProcessFailed.
+    """
+    reader, writer = os.pipe()
+    with tempfile.TemporaryFile() as log, os.fdopen(reader, "rb") as events:
+        began = time.perf_counter()
+        child = subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps({**job, "events": writer})],
+            env={**os.environ, **environment, "PYTHONPATH": str(PACKAGE_PARENT)},
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
+        os.close(writer)
+        try:
+            stages, reply = _follow(events, child, began, deadline)
+            held = time.perf_counter()
+            memory = process.read(child.pid)
+            hold_s = time.perf_counter() - held
+            child.communicate(b"\n", timeout=max(0.1, deadline - time.monotonic()))
+            wall_s = time.perf_counter() - began - hold_s
+        except subprocess.TimeoutExpired:
+            raise ProcessFailed("the process did not end before the deadline") from None
+        except (FileNotFoundError, ProcessLookupError, EOFError):
+            raise ProcessFailed(_epitaph(child, log)) from None
+        finally:
+            _end(child)
+        if child.returncode:
+            raise ProcessFailed(_epitaph(child, log))
+    return Finished(stages, reply, memory, wall_s)
+
+
+def _follow(events: Any, child: subprocess.Popen, began: float, deadline: float) -> tuple[dict[str, float], dict]:
+    """Return the stages and the reply. Raises EOFError when the child closes its pipe early."""
+    stages: dict[str, float] = {}
+    last, buffered = began, b""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([events], [], [], left)[0]:
+            after = f"after {list(stages)[-1]!r}" if stages else "before its first stage"
+            raise ProcessFailed(f"the deadline came {after}, {time.perf_counter() - began:.0f} s into the process")
+        chunk = os.read(events.fileno(), 65536)
+        if not chunk:
+            child.wait(timeout=10)
+            raise EOFError
+        *lines, buffered = (buffered + chunk).split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            if "reply" in event:
+                return stages, event["reply"]
+            stages[event["stage"]] = event["at"] - last  # perf_counter is one clock for all processes of a node
+            last = event["at"]
+
+
+def _epitaph(child: subprocess.Popen, log: Any) -> str:
+    """Say how the child ended, with the last words of its log."""
+    code = child.wait()
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    log.seek(0)
+    words = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    return f"the process {how}" + (f": {' | '.join(words[-TAIL_LINES:])}" if words else "")
+
+
+def _end(child: subprocess.Popen) -> None:
+    """End the child's whole session; nothing of it outlives the measurement."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    if child.stdin:
+        child.stdin.close()

@@ -1,0 +1,78 @@
+"""The process under the stethoscope: load a model through transformers, generate, and wait to be read.
+
+Run by `fresh.run`; each stage is reported with time.perf_counter(), after the device has finished its work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the agent may be killed
+    job = json.loads(sys.argv[1])
+    with os.fdopen(job["events"], "w", buffering=1) as events:
+
+        def stage(name: str) -> None:
+            events.write(json.dumps({"stage": name, "at": time.perf_counter()}) + "\n")
+
+        stage("start")
+        reply = measure(job, stage)
+        events.write(json.dumps({"reply": reply}) + "\n")
+        sys.stdin.readline()  # alive until the agent has read /proc/PID
+
+
+def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
+    """Load, then generate `new_tokens` tokens `generations` times. Times are seconds."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    stage("imports")
+    on_gpu = torch.cuda.is_available()
+
+    def settle() -> None:
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    tokenizer = AutoTokenizer.from_pretrained(job["model"])
+    stage("tokenizer")
+    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype="auto")
+    stage("weights")
+    model.to("cuda" if on_gpu else "cpu")
+    settle()
+    stage("to_device")
+    inputs = tokenizer(job["prompt"], return_tensors="pt").to(model.device)
+    model.generate(**inputs, max_new_tokens=1, do_sample=False)
+    settle()
+    stage("first_token")
+
+    latencies, produced = [], 0
+    for _ in range(job["generations"]):
+        began = time.perf_counter()
+        output = model.generate(
+            **inputs, max_new_tokens=job["new_tokens"], min_new_tokens=job["new_tokens"], do_sample=False
+        )
+        settle()
+        latencies.append(time.perf_counter() - began)
+        produced = output.shape[1] - inputs["input_ids"].shape[1]
+    return {
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "prompt_tokens": inputs["input_ids"].shape[1],
+        "new_tokens": produced,
+        "generation_latencies_s": latencies,
+        "gpu_allocated_peak_mb": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None,
+    }
+
+
+if __name__ == "__main__":
+    main()

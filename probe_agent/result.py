@@ -1,0 +1,80 @@
+"""result.json, written anew after every sample, so that whatever ends a run leaves what was measured until then."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from . import VERSION, schema
+from .spec import Spec
+
+UNFINISHED = "the agent ended before this probe had finished"
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+class ResultFile:
+    """The document and its file. Every probe asked for is in it from the start, as failed until it is not."""
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        self.path = path
+        self.document: dict[str, Any] = {
+            "schema_version": 1,
+            "agent_version": VERSION,
+            "host": spec.host,
+            "label": spec.label,
+            "started": now(),
+            "finished": None,
+            "spec": spec.to_json(),
+            "fingerprint": {},
+            "host_memory": {},
+            "probes": {
+                name: {"status": "failed", "reason": UNFINISHED, "samples": [], "evidence": {}, "headline": {}}
+                for name in spec.probes
+            },
+        }
+
+    def describe(self, **parts: Any) -> None:
+        self.document.update(parts)
+        self._write()
+
+    def add(self, probe: str, sample: dict[str, Any]) -> None:
+        self.document["probes"][probe]["samples"].append(sample)
+        self._write()
+
+    def samples(self, probe: str) -> list[dict[str, Any]]:
+        return self.document["probes"][probe]["samples"]
+
+    def close(self, probe: str, status: str, reason: str = "", **parts: Any) -> None:
+        self.document["probes"][probe].update(status=status, reason=reason, **parts)
+        self._write()
+
+    def fail_all(self, reason: str) -> None:
+        """Name the reason on every probe that has not finished."""
+        for part in self.document["probes"].values():
+            if part["reason"] == UNFINISHED:
+                part["reason"] = reason
+        self._write()
+
+    def finish(self) -> None:
+        """Close the document, and hold it against the schema that its readers rely on."""
+        self.document["finished"] = now()
+        schema.check("result", self.document)
+        self._write()
+
+    def _write(self) -> None:
+        fresh = self.path.with_suffix(".new")
+        try:
+            with fresh.open("w") as stream:
+                json.dump(self.document, stream, indent=1)
+                stream.flush()
+                os.fsync(stream.fileno())
+            fresh.replace(self.path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,116 @@
+"""One run on the node: prepare the model, measure probe after probe, keep every sample."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from . import fingerprint
+from .bench import Bench, Skipped
+from .engines.fresh import PACKAGE_PARENT, TAIL_LINES, ProcessFailed
+from .host import state
+from .probes import allocator, load
+from .progress import Progress
+from .result import ResultFile
+from .spec import Spec
+
+PROBES: dict[str, ModuleType] = {"load": load, "allocator": allocator}
+
+
+class Stopped(Exception):
+    """Somebody asked the agent to end."""
+
+
+def run(spec: Spec, out: Path) -> int:
+    """Measure what `spec` asks for and write `out`. Returns 0, or 1 when a probe failed or nothing could be kept."""
+    deadline = time.monotonic() + spec.deadline_s
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, _stop)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(Path(spec.state_dir)):
+            result, progress = ResultFile(out, spec), Progress(out.with_name("progress.json"))
+            try:
+                _measure(spec, result, progress, deadline)
+            except (Stopped, ProcessFailed, ValueError) as error:
+                result.fail_all(str(error))
+                _say(str(error))
+            result.finish()
+    except (OSError, Stopped, ValueError) as error:
+        _say(f"no result can be kept in {out}: {error}")
+        return 1
+    failed = {name: part["reason"] for name, part in result.document["probes"].items() if part["status"] == "failed"}
+    for name, reason in failed.items():
+        _say(f"probe {name} failed: {reason}")
+    return 1 if failed else 0
+
+
+def _measure(spec: Spec, result: ResultFile, progress: Progress, deadline: float) -> None:
+    progress.phase("model")
+    result.describe(host_memory=state.read())
+    model = _prepare(spec, deadline)
+    result.describe(fingerprint=fingerprint.read(spec, model, result.document["host_memory"]["memory_total_mb"]))
+    bench = Bench(spec, model, progress, deadline)
+    for name in spec.probes:
+        probe = PROBES[name]
+        progress.phase(name)
+        try:
+            for row in probe.rows(bench):
+                result.add(name, row)
+        except Skipped as why:
+            result.close(name, "skipped", str(why))
+        except (ProcessFailed, ValueError) as why:
+            result.close(name, "failed", str(why), headline=probe.headline(result.samples(name)))
+        else:
+            samples = result.samples(name)
+            result.close(name, "ok", evidence=probe.evidence(samples, bench), headline=probe.headline(samples))
+    progress.phase("done")
+
+
+def _prepare(spec: Spec, deadline: float) -> Path:
+    """Put the model on the node, in a process of its own: building one imports torch. Returns its folder."""
+    request = {name: getattr(spec, name) for name in ("model", "model_revision", "models_dir")}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "probe_agent.models.prepare", json.dumps(request)],
+            env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)},
+            capture_output=True,
+            text=True,
+            timeout=max(1.0, deadline - time.monotonic()),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProcessFailed(f"model {spec.model} was not ready before the deadline of {spec.deadline_s} s") from None
+    if done.returncode:
+        last_words = [line for line in done.stderr.splitlines() if line][-TAIL_LINES:]
+        raise ProcessFailed(f"model {spec.model} could not be made ready: {' | '.join(last_words)}")
+    return Path(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def _alone(state_dir: Path) -> Iterator[None]:
+    """Hold the node's lock: two probes at once would measure each other. Raises ValueError when it is taken."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with (state_dir / "agent.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError("another probe is running on this node; let it end first") from None
+        yield
+
+
+def _stop(number: int, _frame: object) -> None:
+    raise Stopped(f"the agent was ended by {signal.Signals(number).name}")
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
