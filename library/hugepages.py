@@ -96,7 +96,9 @@ def main() -> None:
     }
     for row in rows:
         if row["granted"] < row["requested"]:
-            short = f"/{row['path']}: {row['requested']} pages requested, {row['granted']} granted: memory is too fragmented"
+            short = (
+                f"/{row['path']}: {row['requested']} pages requested and {row['granted']} granted, memory is fragmented"
+            )
             if module.params["shortfall"] == "fail":
                 module.fail_json(msg=short, **result)
             module.warn(short)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
 from typing import Any
 
 
-def medians(rows: Iterable[dict[str, Any]], *keys: str) -> dict[str, float]:
+def medians(rows: list[dict[str, Any]], *keys: str) -> dict[str, float]:
     """Return the median of each key over the rows that have it."""
     found = {key: [row[key] for row in rows if row.get(key) is not None] for key in keys}
     return {key: round(statistics.median(values), 4) for key, values in found.items() if values}

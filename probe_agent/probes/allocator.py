@@ -59,6 +59,6 @@ def headline(samples: list[dict[str, Any]]) -> dict[str, float]:
         f"{arm}_{key}": value
         for arm in WANTED
         for key, value in medians(
-            (row for row in samples if row["arm"] == arm), "gen_latency_s", "wall_real_s", "rss_mb"
+            [row for row in samples if row["arm"] == arm], "gen_latency_s", "wall_real_s", "rss_mb"
         ).items()
     }

@@ -63,5 +63,5 @@ def headline(samples: list[dict[str, Any]]) -> dict[str, float]:
     return {
         f"{cache}_{key}": value
         for cache in ("cold", "warm")
-        for key, value in medians((row for row in samples if row["cache"] == cache), *keys).items()
+        for key, value in medians([row for row in samples if row["cache"] == cache], *keys).items()
     }
