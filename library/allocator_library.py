@@ -33,10 +33,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path: {description: Where the library is. Empty when it is missing., type: str, returned: always}
+package: {description: What this distribution calls jemalloc. Empty when unknown., type: str, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import allocators
+from ansible.module_utils.probe_agent.host import allocators, kernel
 
 ARGUMENTS = {
     "name": {"type": "str", "required": True, "choices": ["jemalloc", "tcmalloc", "mimalloc"]},
@@ -48,13 +49,14 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     name = module.params["name"]
     path = allocators.find().get(name, "")
+    package = allocators.jemalloc_package(kernel.distribution()) or ""
     if path:
         broken = allocators.loads(path)
         if broken:
             module.fail_json(msg=broken, path=path)
     elif module.params["required"] and not module.check_mode:
         module.fail_json(msg=f"no {name} library was found in any of the distributions' folders", path=path)
-    module.exit_json(changed=False, path=path)
+    module.exit_json(changed=False, path=path, package=package)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,14 @@ NAMES = {
     "mimalloc": ("libmimalloc.so.2", "libmimalloc.so.3"),
 }
 
+# The package that brings jemalloc, by ID and ID_LIKE of os-release(5).
+JEMALLOC_PACKAGES = {"debian": "libjemalloc2", "fedora": "jemalloc", "rhel": "jemalloc", "suse": "libjemalloc2"}
+
+
+def jemalloc_package(distribution: set[str]) -> str | None:
+    """Return what this distribution calls jemalloc, or None when it is none we know."""
+    return next((package for name, package in JEMALLOC_PACKAGES.items() if name in distribution), None)
+
 
 def folders(machine: str) -> list[str]:
     """Return where libraries live: Debian's multiarch folder, then those of RHEL and SUSE."""

@@ -44,6 +44,12 @@ def parse_vmstat(text: str) -> dict[str, int]:
     return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] in COMPACTION}
 
 
+def distribution(root: Path = Path("/")) -> set[str]:
+    """Return the names a distribution answers to, its own and those it is like (os-release(5))."""
+    fields = _os_release(_text(root / "etc/os-release"))
+    return {fields.get("ID", ""), *fields.get("ID_LIKE", "").split()} - {""}
+
+
 def _os_release(text: str) -> dict[str, str]:
     rows = (line.partition("=") for line in text.splitlines() if "=" in line)
     return {name: value.strip('"') for name, _, value in rows}

@@ -1,0 +1,134 @@
+#!/usr/bin/python
+"""Ansible module: measure the node with a small language model and say where the result is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slm_probe
+short_description: Run the probe agent on the node
+description:
+  - Sends a spec to the agent, waits for it, and returns headline figures and the path of the raw result.
+  - A probe that fails does not fail the module; its reason stands in the result, beside what was measured.
+  - The module fails when the agent is killed, cannot start or cannot keep a result.
+options:
+  python:
+    description: Interpreter that has torch and transformers.
+    type: path
+    required: true
+  agent:
+    description: Folder that holds the agent's package.
+    type: path
+    required: true
+  spec:
+    description: What to measure, as in the agent's spec schema.
+    type: dict
+    required: true
+  result:
+    description: File to write on the node.
+    type: path
+    required: true
+attributes:
+  check_mode: {support: full, description: Checks the spec and the model without measuring.}
+  diff_mode: {support: none, description: Measures only.}
+author: The Stethos developers
+"""
+
+EXAMPLES = r"""
+- name: Measure cold and warm load
+  slm_probe:
+    python: /opt/stethos/venv/bin/python
+    agent: /opt/stethos/agent/probe_agent-0123456789ab
+    spec: {model: "synthetic:tiny", probes: [load], profile: quick}
+    result: /var/lib/stethos/probe/result.json
+"""
+
+RETURN = r"""
+result: {description: Where the raw result is on the node., type: str, returned: always}
+probes:
+  description: State, reason and headline figures of each probe.
+  type: dict
+  returned: when measured
+  sample: {load: {status: ok, reason: "", headline: {cold_load_s: 0.64}}}
+"""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.probe_agent import spec as specs
+
+GRACE_S = 30  # the agent ends itself at its deadline; this is for one that cannot
+ARGUMENTS = {
+    "python": {"type": "path", "required": True},
+    "agent": {"type": "path", "required": True},
+    "spec": {"type": "dict", "required": True},
+    "result": {"type": "path", "required": True},
+}
+
+
+def measure(params: dict, spec: specs.Spec) -> tuple[int, str]:
+    """Run the agent and return its exit status and last words. Raises OSError when it cannot start."""
+    result = Path(params["result"])
+    result.parent.mkdir(parents=True, exist_ok=True)
+    if result.exists():
+        result.unlink()  # an older result must not pass for this one
+    file = result.with_name("spec.json")
+    file.write_text(json.dumps(spec.to_json()))
+    agent = subprocess.Popen(
+        [params["python"], "-m", "probe_agent", "run", "--spec", str(file), "--out", str(result)],
+        env={**os.environ, "PYTHONPATH": params["agent"]},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        words, _ = agent.communicate(timeout=spec.deadline_s + GRACE_S)
+    except subprocess.TimeoutExpired:
+        agent.terminate()
+        words, _ = agent.communicate(timeout=GRACE_S)
+    return agent.returncode, " | ".join(words.decode(errors="replace").split("\n")[-4:]).strip(" |")
+
+
+def where_it_was(result: Path) -> str:
+    try:
+        state = json.loads(result.with_name("progress.json").read_text())
+        return f"while measuring {state['phase']} ({state['message']})"
+    except (OSError, ValueError, KeyError):
+        return "before it measured anything"
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    result = Path(module.params["result"])
+    try:
+        spec = specs.parse(module.params["spec"])
+        if module.check_mode:
+            module.exit_json(changed=False, result=str(result))
+        code, words = measure(module.params, spec)
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=str(error), result=str(result))
+
+    if code < 0:
+        module.fail_json(
+            msg=f"the agent was killed by {signal.Signals(-code).name} {where_it_was(result)}", result=str(result)
+        )
+    try:
+        document = json.loads(result.read_text())
+    except (OSError, ValueError):
+        module.fail_json(msg=f"the agent ended with status {code} and left no result: {words}", result=str(result))
+    if document["finished"] is None:
+        module.fail_json(msg=f"the agent ended with status {code} {where_it_was(result)}: {words}", result=str(result))
+    probes = {
+        name: {key: part[key] for key in ("status", "reason", "headline")} for name, part in document["probes"].items()
+    }
+    for name, part in probes.items():
+        if part["status"] == "failed":
+            module.warn(f"probe {name} failed: {part['reason']}")
+    module.exit_json(changed=False, result=str(result), probes=probes)
+
+
+if __name__ == "__main__":
+    main()

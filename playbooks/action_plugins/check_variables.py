@@ -1,0 +1,54 @@
+"""Action plugin: refuse bad variables on the controller, before any node is even connected to."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports)_\w+")
+
+
+@cache
+def known_options() -> dict[str, dict[str, Any]]:
+    """Return every variable of the playbooks and roles with its argument spec."""
+    options = yaml.safe_load((ROOT / "playbooks/variables.yml").read_text())
+    for file in sorted(ROOT.glob("roles/*/meta/argument_specs.yml")):
+        options |= yaml.safe_load(file.read_text())["argument_specs"]["main"]["options"]
+    return options
+
+
+def complaints(given: dict[str, Any], known: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a sentence for each variable that is unknown or has a value that is not allowed."""
+    unknown = [name for name in given if name not in known]
+    sentences = []
+    for name in sorted(unknown):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
+        sentences.append(f"{name} is {given[name]!r}, and no variable of this project has that name{hint}")
+    values = {name: value for name, value in given.items() if name in known and value is not None}
+    return sentences + ArgumentSpecValidator(known).validate(values).error_messages
+
+
+class ActionModule(ActionBase):
+    """Takes no arguments: it reads the host's variables."""
+
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        given = {
+            name: self._templar.template(value) for name, value in (task_vars or {}).items() if OURS.fullmatch(name)
+        }
+        wrong = complaints(given, known_options())
+        if wrong:
+            raise AnsibleActionFail("; ".join(wrong))
+        return {**result, "changed": False}

@@ -1,0 +1,121 @@
+"""Callback plugin: keep what became of every inventory host, so that a run has a row for each, dead or alive."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible import context
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: run_record
+type: aggregate
+short_description: Writes run.json, a state for every inventory host
+description:
+  - Follows a run from the task that opens its folder, and writes run.json there.
+  - Renders the pages itself when every node was lost before the report play.
+"""
+
+LONGEST_REASON = 500
+
+
+@dataclass
+class Row:
+    """`phase` is where the state was reached."""
+
+    state: str
+    phase: str = ""
+    reason: str = ""
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def reason_of(result: dict[str, Any]) -> str:
+    """Return what a failed task said, without Ansible's wrapping."""
+    text = str(result.get("msg") or result.get("stderr") or result.get("exception") or "failed without a word")
+    return " ".join(text.split())[:LONGEST_REASON]
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "run_record"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, Row] = {}
+        self.run: dict[str, str] = {}
+        self.started = now()
+        self.phase = ""
+        self.reported = False
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        inventory = play.get_variable_manager()._inventory
+        for host in inventory.get_hosts(ignore_limits=True, ignore_restrictions=True):
+            self.rows.setdefault(host.name, Row("skipped", reason="left out by --limit"))
+        for host in inventory.get_hosts(play.hosts):
+            row = self.rows.get(host.name)
+            if row and row.state == "skipped":
+                self.rows[host.name] = Row("ok")
+        self.phase = play.get_vars().get("__phase", "")
+        if self.phase == "report":
+            self.write()
+            self.reported = True
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self.run = result._result.get("ansible_facts", {}).get("stethos_run") or self.run
+        row = self.rows.get(result._host.get_name())
+        if row and row.state == "ok":
+            row.phase = self.phase
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            self.lose(result, "failed")
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self.lose(result, "unreachable")
+
+    def lose(self, result: Any, state: str) -> None:
+        name = result._host.get_name()
+        row = self.rows.get(name)
+        if row is None or self.phase == "report":
+            return
+        if row.state in ("failed", "unreachable"):  # the first reason is the cause, later ones its consequences
+            row.reason += f"; then: {reason_of(result._result)}"
+        else:
+            self.rows[name] = Row(state, self.phase, reason_of(result._result))
+
+    def v2_playbook_on_stats(self, _stats: Any) -> None:
+        if self.run and not self.reported and not context.CLIARGS.get("check"):
+            self.write()
+            subprocess.run(
+                [sys.executable, "-m", "reports", "render", self.run["dir"]], cwd=self.run["root"], check=False
+            )
+
+    def write(self) -> None:
+        if not self.run or context.CLIARGS.get("check"):
+            return
+        folder = Path(self.run["dir"])
+        folder.mkdir(parents=True, exist_ok=True)
+        document = {
+            "schema_version": 1,
+            "run_id": self.run["id"],
+            "started": self.started,
+            "finished": now(),
+            "hosts": {name: asdict(row) for name, row in self.rows.items()},
+        }
+        fresh = folder / "run.json.new"
+        fresh.write_text(json.dumps(document, indent=1))
+        fresh.replace(folder / "run.json")
+        latest = folder.parent / "latest"
+        link = folder.parent / f".latest-{self.run['id']}"
+        link.symlink_to(folder.name)
+        link.replace(latest)
