@@ -23,7 +23,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-restored: {description: Paths that were put back., type: list, elements: str, returned: always}
+restored: {description: What was put back, a sentence each., type: list, elements: str, returned: always}
 left:
   description: Sentences about what was left because somebody else changed it.
   type: list
@@ -58,6 +58,16 @@ def undo(module: AnsibleModule, step: snapshot.Undo) -> str:
     return ""
 
 
+def now_there(step: snapshot.Undo) -> str:
+    return f"/{step.change.path} = {step.change.before}" if step.change else f"{step.entry.kind} {step.entry.path}"
+
+
+def described(step: snapshot.Undo) -> str:
+    if step.change:
+        return f"/{step.change.path} is {step.change.after} again"
+    return f"{step.entry.path} is unmounted" if step.entry.kind == "mount" else f"{step.entry.path} is removed"
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     try:
@@ -73,13 +83,11 @@ def main() -> None:
     acted = [step for step in steps if (step.change or step.gone) and step.entry.path not in failed]
     result = {
         "changed": bool(acted),
-        "restored": [step.entry.path for step in acted],
+        "restored": [described(step) for step in acted],
         "left": [step.foreign for step in steps if step.foreign],
         "diff": {
-            "before": "".join(
-                f"{step.entry.path} = {step.change.before if step.change else 'there'}\n" for step in acted
-            ),
-            "after": "".join(f"{step.entry.path} = {step.change.after if step.change else 'gone'}\n" for step in acted),
+            "before": "".join(f"{now_there(step)}\n" for step in acted),
+            "after": "".join(f"/{step.change.path} = {step.change.after}\n" for step in acted if step.change),
         },
     }
     for sentence in result["left"]:

@@ -20,7 +20,7 @@ OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports)_\w+"
 @cache
 def known_options() -> dict[str, dict[str, Any]]:
     """Return every variable of the playbooks and roles with its argument spec."""
-    options = yaml.safe_load((ROOT / "playbooks/variables.yml").read_text())
+    options = yaml.safe_load((ROOT / "playbooks/vars/options.yml").read_text())
     for file in sorted(ROOT.glob("roles/*/meta/argument_specs.yml")):
         options |= yaml.safe_load(file.read_text())["argument_specs"]["main"]["options"]
     return options

@@ -23,6 +23,7 @@ description:
 """
 
 LONGEST_REASON = 500
+PHASES = {"slm_probe": "probe", "rollback": "rollback"}  # where a play does more than its name says
 
 
 @dataclass
@@ -91,7 +92,8 @@ class CallbackModule(CallbackBase):
         if row.state in ("failed", "unreachable"):  # the first reason is the cause, later ones its consequences
             row.reason += f"; then: {reason_of(result._result)}"
         else:
-            self.rows[name] = Row(state, self.phase, reason_of(result._result))
+            phase = PHASES.get(result._task.action, self.phase) if self.phase == "tune" else self.phase
+            self.rows[name] = Row(state, phase, reason_of(result._result))
 
     def v2_playbook_on_stats(self, _stats: Any) -> None:
         if self.run and not self.reported and not context.CLIARGS.get("check"):

@@ -1,0 +1,54 @@
+# The two commands: `make run` and `make test`. Each sets up what it needs; a second start reuses it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+INVENTORY ?= inventory/local.yml
+TUNE ?= yes
+ARGS ?=
+# The first Python that really runs (a version manager's shim may not), is new enough and can make environments.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+TEST_PACKAGES := libjemalloc2 openssh-server
+
+.PHONY: run test setup lint lock bench test-packages node-environment
+
+run: setup
+	.venv/bin/python -m reports run --inventory $(INVENTORY) --tune $(TUNE) -- $(ARGS)
+
+test: setup test-packages lint node-environment
+	.venv/bin/python -m pytest $(ARGS)
+
+setup: .venv/.complete
+
+.venv/.complete: requirements/controller.lock
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "no Python >= 3.11 with venv was found; on Debian or Ubuntu: apt-get install python3 python3-venv" >&2; exit 1; fi
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet "$$(grep '^uv==' requirements/controller.lock)"
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}" .venv/bin/uv pip install --quiet --compile-bytecode \
+	  --python .venv/bin/python --requirement requirements/controller.lock
+	touch $@
+
+# What the probe measures with, put on this machine by the same role that brings it to a fleet.
+node-environment: setup
+	.venv/bin/python -m reports run --inventory inventory/local.yml --tune no -- --tags environment
+
+test-packages:
+	@missing=$$(for p in $(TEST_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; \
+	  else echo "tests that need these Debian packages are skipped: $$missing" | tr '\n' ' '; echo; fi; fi
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/ansible-lint --offline --profile production -q
+
+lock: setup
+	export UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}"; \
+	compile() { .venv/bin/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate pyproject.toml "$$@"; }; \
+	compile --extra controller --extra dev -o requirements/controller.lock; \
+	compile --extra node -o requirements/node.lock
+	sed -i 's/^\(torch==[^+]*\)+.*/\1/' requirements/node.lock # which build of torch, the node decides

@@ -1,0 +1,1 @@
+"""Judges on the controller what the nodes measured."""
