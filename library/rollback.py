@@ -77,10 +77,10 @@ def main() -> None:
 
     failed = {}
     if not module.check_mode:
-        failed = {step.entry.path: problem for step in steps for problem in [undo(module, step)] if problem}
-        snapshot.forget([step.entry for step in steps if step.entry.path not in failed])
+        failed = {step.entry: problem for step in steps for problem in [undo(module, step)] if problem}
+        snapshot.forget([step.entry for step in steps if step.entry not in failed])
 
-    acted = [step for step in steps if (step.change or step.gone) and step.entry.path not in failed]
+    acted = [step for step in steps if (step.change or step.gone) and step.entry not in failed]
     result = {
         "changed": bool(acted),
         "restored": [described(step) for step in acted],

@@ -1,0 +1,104 @@
+"""The tuning roles on this machine's own kernel: applied, read back, converged, put back."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import machine_state
+
+from probe_agent.host import hugetlbfs, snapshot
+
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+POOL = Path("/proc/sys/vm/nr_hugepages")
+WISH = {
+    "thp_enabled": "never",
+    "thp_defrag": "never",
+    "hugepages_pools": [{"size_kb": 2048, "count": 16}],
+    "hugetlbfs_mounts": [{"path": "/mnt/stethos-test", "mode": "1770"}],
+}
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_second_run_changes_nothing_and_a_rollback_undoes_everything(playbook):
+    before = machine_state()
+    first = playbook("playbooks/tune.yml", **WISH)
+    assert (first.code, first.recap["local"]["changed"]) == (0, 3), first.output
+    assert "[never]" in THP.read_text()
+    assert POOL.read_text() == "16\n"
+    assert [mount.target for mount in hugetlbfs.read()] == ["/mnt/stethos-test"]
+
+    second = playbook("playbooks/tune.yml", **WISH)
+    assert (second.code, second.recap["local"]["changed"]) == (0, 0), second.output
+
+    undone = playbook("playbooks/rollback.yml")
+    assert (undone.code, undone.recap["local"]["changed"]) == (0, 1), undone.output
+    assert machine_state() == before
+    assert not Path("/mnt/stethos-test").exists()
+    assert playbook("playbooks/rollback.yml").recap["local"]["changed"] == 0
+
+
+@pytest.mark.usefixtures("machine")
+def test_check_mode_shows_each_change_and_makes_none(playbook):
+    before = machine_state()
+    planned = playbook("playbooks/tune.yml", "--check", "--diff", **WISH)
+    assert (planned.code, planned.recap["local"]["changed"]) == (0, 3), planned.output
+    for line in ("enabled = never", "nr_hugepages = 16", "/mnt/stethos-test hugetlbfs pagesize=2048K,mode=1770"):
+        assert line in planned.output
+    assert machine_state() == before
+    assert snapshot.read() == []
+
+
+@pytest.mark.usefixtures("machine")
+def test_tags_tune_one_thing_alone(playbook):
+    done = playbook("playbooks/tune.yml", "--tags", "hugepages", **WISH)
+    assert (done.code, done.recap["local"]["changed"]) == (0, 1), done.output
+    assert "[never]" not in THP.read_text()
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_rollback_leaves_what_somebody_else_changed_and_says_so(playbook):
+    playbook("playbooks/tune.yml", "--tags", "hugepages", **WISH)
+    POOL.write_text("8")
+    undone = playbook("playbooks/rollback.yml")
+    assert undone.code == 0
+    assert "nr_hugepages is 8: somebody changed it after we wrote 16" in " ".join(undone.output.split())
+    assert POOL.read_text() == "8\n"
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_busy_mount_is_named_and_stays_undoable(playbook):
+    playbook("playbooks/tune.yml", "--tags", "hugetlbfs", **WISH)
+    with subprocess.Popen(["sleep", "60"], cwd="/mnt/stethos-test") as user:
+        try:
+            busy = playbook("playbooks/rollback.yml")
+            assert busy.code == 2
+            assert "/mnt/stethos-test: target is busy" in busy.output
+        finally:
+            user.kill()
+    assert playbook("playbooks/rollback.yml").code == 0
+    assert hugetlbfs.read() == []
+
+
+BAD = [
+    ({"thp_enabled": "allways"}, "value of thp_enabled must be one of: always, madvise, never, got: allways"),
+    ({"thp_enabeld": "never"}, "did you mean thp_enabled?"),
+    ({"hugepages_pools": [{"count": -1}]}, "hugepages_pools[0] has count -1, and must be 0 or more pages"),
+    ({"hugepages_pools": [{"count": 99999999}]}, "hugepages_pools[0] is 99999999 pages of 2048 kB"),
+    ({"hugetlbfs_mounts": [{"path": "/etc/hostname"}]}, "has path /etc/hostname, which is a file"),
+    ({"probe_model": "synthetic:none"}, "probe_model is synthetic:none, and must be one of synthetic:tiny"),
+    ({"probe_model": "/etc"}, "probe_model is /etc, a folder without a model: it lacks config.json"),
+    ({"probe_probes": ["lod"]}, "value of probe_probes must be one or more of: load, allocator. Got no match for: lod"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), BAD, ids=[f"{value}"[:40] for value, _ in BAD])
+@pytest.mark.usefixtures("machine")
+def test_bad_input_is_refused_before_anything_changes(playbook, tmp_path, wrong, sentence):
+    before = machine_state()
+    refused = playbook("tune_and_probe.yml", **{**WISH, "reports_dir": str(tmp_path), **wrong})
+    assert refused.code == 2
+    assert sentence in refused.output
+    assert "Traceback" not in refused.output
+    assert "changed=0" in refused.output
+    assert machine_state() == before
+    assert snapshot.read() == []

@@ -1,0 +1,79 @@
+"""A fresh process that crashes, hangs or is killed is told apart, and nothing of it is left."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from probe_agent.engines import fresh
+
+CHILD = """
+import json, os, sys, time
+job = json.loads(sys.argv[1])
+events = os.fdopen(job["events"], "w", buffering=1)
+events.write(json.dumps({"stage": "start", "at": time.perf_counter()}) + "\\n")
+open(job["pid_file"], "w").write(str(os.getpid()))
+exec(job["code"])
+events.write(json.dumps({"reply": {"answer": 42}}) + "\\n")
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch):
+    """Return a function that runs `code` in a fresh process, and one that tells whether the process is gone."""
+    (tmp_path / "a_child.py").write_text(CHILD)
+    monkeypatch.setattr(fresh, "PACKAGE_PARENT", tmp_path)
+
+    def run(code, seconds=20.0):
+        job = {"code": code, "pid_file": str(tmp_path / "pid")}
+        return fresh.run("a_child", job, {"LEVER": "pulled"}, time.monotonic() + seconds)
+
+    yield run
+    process = Path("/proc") / (tmp_path / "pid").read_text()
+    for _ in range(100):  # init collects an orphan when it finds the time
+        if not process.exists():
+            break
+        time.sleep(0.05)
+    assert not process.exists()
+
+
+def test_gives_stages_reply_and_memory_of_the_living_process(child):
+    done = child("assert os.environ['LEVER'] == 'pulled'")
+    assert list(done.stages_s) == ["start"]
+    assert done.reply == {"answer": 42}
+    assert done.memory.rss_mb > 1
+    assert done.wall_s >= done.stages_s["start"] > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("raise ValueError('no such weights')", "ended with status 1: .*no such weights"),
+        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
+        ("sys.exit(3)", "ended with status 3"),
+    ],
+)
+def test_says_how_it_ended(child, code, sentence):
+    with pytest.raises(fresh.ProcessFailed, match=sentence):
+        child(code)
+
+
+def test_a_hanging_process_is_ended_at_the_deadline(child):
+    with pytest.raises(fresh.ProcessFailed, match="the deadline came after 'start'"):
+        child("time.sleep(60)", seconds=1.5)
+
+
+def test_what_it_started_ends_with_it(child, tmp_path):
+    """The pid file then names the grandchild, which the fixture expects to be gone."""
+    with pytest.raises(fresh.ProcessFailed):
+        child(
+            "import subprocess; p = subprocess.Popen(['sleep', '60']); "
+            "open(job['pid_file'], 'w').write(str(p.pid)); sys.exit(1)"
+        )
+
+
+def test_the_interpreter_is_the_agents_own(child):
+    assert child(f"assert os.path.samefile(sys.executable, {os.path.realpath(sys.executable)!r})").reply

@@ -1,0 +1,66 @@
+"""A spec is refused in one sentence, and the JSON Schema says the same."""
+
+import jsonschema
+import pytest
+
+from probe_agent import schema, spec
+from probe_agent.models import shapes
+
+
+def test_defaults_are_a_valid_spec_in_both_eyes():
+    schema.check("spec", spec.parse({}).to_json())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("profile", "fast", "probe_profile is fast, and must be one of quick, standard, certify"),
+        ("probes", ["lod"], "probe_probes has lod, and must name one or more of load, allocator"),
+        ("probes", [], "probe_probes has empty, and must name one or more"),
+        ("probes", ["load", "load"], "probe_probes has load, load, .* each once"),
+        ("deadline_s", 0, "probe_deadline_s is 0, and must be between 1 and 86400"),
+        ("deadline_s", "60", "probe_deadline_s is '60', and must be of type int"),
+        ("seed", -1, "probe_seed is -1"),
+        ("colour", 1, "colour is no field of a probe spec"),
+        ("schema_version", 2, "schema_version is 2, and this agent understands 1"),
+    ],
+)
+def test_refuses_what_the_schema_refuses(field, value, sentence):
+    document = {**spec.parse({}).to_json(), field: value}
+    with pytest.raises(ValueError, match=sentence):
+        spec.parse(document)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema.load("spec"))
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (
+            "synthetic:huge",
+            "probe_model is synthetic:huge, and must be one of synthetic:tiny, .*, a local folder",
+        ),
+        ("/nowhere/model", "probe_model is /nowhere/model, and no such folder is on this node"),
+        ("gpt2", "probe_model is gpt2, and must be synthetic:<name>, a folder starting with /, or a hub id"),
+        ("Qwen/Qwen2.5-1.5B-Instruct", "probe_model_revision is empty, and must be the commit"),
+    ],
+)
+def test_refuses_a_model_this_node_cannot_load(model, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        spec.parse({"model": model})
+
+
+def test_a_folder_without_a_model_says_what_it_lacks(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"a folder without a model: it lacks tokenizer_config.json, \*.safetensors"):
+        spec.parse({"model": str(tmp_path)})
+
+
+def test_a_hub_id_at_a_pinned_commit_is_taken():
+    assert spec.parse({"model": "Qwen/Qwen2.5-1.5B-Instruct", "model_revision": "0" * 40}).model.startswith("Qwen/")
+
+
+@pytest.mark.parametrize("shape", shapes.SHAPES.values(), ids=shapes.SHAPES)
+def test_shapes_divide_evenly(shape):
+    assert shape["hidden_size"] % shape["num_attention_heads"] == 0
+    assert shape["num_attention_heads"] % shape["num_key_value_heads"] == 0

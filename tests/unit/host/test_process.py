@@ -1,0 +1,39 @@
+"""Memory of a process, from texts of a real kernel and from this very process."""
+
+import os
+
+from probe_agent.host import kernel, meminfo, process
+
+MAPS = """\
+7f0000000000-7f0000001000 r-xp 00000000 fe:00 1 /usr/lib/x86_64-linux-gnu/libjemalloc.so.2
+7f0000001000-7f0000002000 r--p 00000000 fe:00 1 /usr/lib/x86_64-linux-gnu/libjemalloc.so.2
+7f0000002000-7f0000003000 r-xp 00000000 fe:00 2 /usr/lib/x86_64-linux-gnu/libc.so.6
+"""
+
+
+def test_faults_are_counted_after_a_name_with_brackets_and_spaces():
+    assert process.parse_faults("7 (a) b (c)) S 1 7 7 0 -1 4194304 123 0 45 0 9 9") == (123, 45)
+
+
+def test_an_allocator_is_proven_by_its_mapping():
+    assert process.parse_allocators(MAPS) == ("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",)
+    assert process.parse_allocators(MAPS.replace("jemalloc", "c-client")) == ()
+
+
+def test_reads_this_process():
+    memory = process.read(os.getpid())
+    assert 0 < memory.pss_mb <= memory.rss_mb <= memory.vsz_mb
+    assert memory.rss_mb <= memory.rss_peak_mb
+    assert memory.minor_faults > 0
+
+
+def test_meminfo_of_a_numa_node_reads_like_the_global_one():
+    assert meminfo.parse("Node 0 MemTotal:  100 kB\nNode 0 HugePages_Free:  3\n") == {
+        "MemTotal": 100,
+        "HugePages_Free": 3,
+    }
+
+
+def test_fragmentation_keeps_zones_apart():
+    text = "Node 0, zone   Normal  1 2 3\nNode 1, zone   Normal  4 5 6\n"
+    assert kernel.parse_buddyinfo(text) == {"node0/Normal": [1, 2, 3], "node1/Normal": [4, 5, 6]}
