@@ -51,15 +51,19 @@ probes:
   sample: {load: {status: ok, reason: "", headline: {cold_load_s: 0.64}}}
 """
 
+import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.probe_agent import spec as specs
 
+PR_SET_PDEATHSIG = 1
 GRACE_S = 30  # the agent ends itself at its deadline; this is for one that cannot
 ARGUMENTS = {
     "python": {"type": "path", "required": True},
@@ -69,8 +73,22 @@ ARGUMENTS = {
 }
 
 
+def nobody_listens() -> bool:
+    """Tell whether the controller has gone: then the pipe this module answers on has lost its reader."""
+    answer = select.poll()
+    answer.register(1, 0)
+    return any(state & select.POLLERR for _, state in answer.poll(0))
+
+
+def end_with_us() -> None:
+    """Ask the kernel to end the agent when this module is killed, so that no probe outlives its run."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def measure(params: dict, spec: specs.Spec) -> tuple[int, str]:
     """Run the agent and return its exit status and last words. Raises OSError when it cannot start."""
+    if not (Path(params["agent"]) / "probe_agent").is_dir():
+        raise FileNotFoundError(f"the agent is not in {params['agent']}: the tag environment brings it there")
     result = Path(params["result"])
     result.parent.mkdir(parents=True, exist_ok=True)
     if result.exists():
@@ -81,15 +99,19 @@ def measure(params: dict, spec: specs.Spec) -> tuple[int, str]:
         [params["python"], "-m", "probe_agent", "run", "--spec", str(file), "--out", str(result)],
         env={**os.environ, "PYTHONPATH": params["agent"]},
         stdin=subprocess.DEVNULL,
+        preexec_fn=end_with_us,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    try:
-        words, _ = agent.communicate(timeout=spec.deadline_s + GRACE_S)
-    except subprocess.TimeoutExpired:
-        agent.terminate()
-        words, _ = agent.communicate(timeout=GRACE_S)
-    return agent.returncode, " | ".join(words.decode(errors="replace").split("\n")[-4:]).strip(" |")
+    latest = time.monotonic() + spec.deadline_s + GRACE_S
+    while True:
+        try:
+            words, _ = agent.communicate(timeout=1)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() > latest or nobody_listens():
+                agent.terminate()
+        else:
+            return agent.returncode, " | ".join(words.decode(errors="replace").split("\n")[-4:]).strip(" |")
 
 
 def where_it_was(result: Path) -> str:

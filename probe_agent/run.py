@@ -109,6 +109,8 @@ def _alone(state_dir: Path) -> Iterator[None]:
 
 
 def _stop(number: int, _frame: object) -> None:
+    for each in (signal.SIGTERM, signal.SIGINT):  # once is enough; a second one would cut the last words short
+        signal.signal(each, signal.SIG_IGN)
     raise Stopped(f"the agent was ended by {signal.Signals(number).name}")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -14,19 +16,24 @@ from typing import Any
 import ansible_runner
 
 from probe_agent import paths
+from probe_agent.host import process
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCAL = "inventory/local.yml"
 BAD = {"runner_on_failed": "failed", "runner_on_unreachable": "unreachable"}
 BEAT_S = 5.0
+INTERRUPTED = 130
+STALE_S = 60.0  # a progress file older than this belongs to an earlier run
 
 
 class Console:
-    """Turns ansible-runner's events into lines, and remembers which run folder the run opened."""
+    """Turns ansible-runner's events into lines; remembers the run folder, and whether a person wants it to stop."""
 
     def __init__(self, progress: Path) -> None:
         self.began = time.monotonic()
         self.run_dir: Path | None = None
         self.failed = False
+        self.stopping = False
         self._progress, self._shown, self._beat = progress, "", self.began
 
     def say(self, text: str) -> None:
@@ -52,24 +59,34 @@ class Console:
                 self.say(f"  {data.get('host')}: {warning}")
         return False  # runner keeps no copy: the run folder is the record
 
+    def stop(self, number: int, _frame: object) -> None:
+        """End what was started, from the agent up: Ansible's workers would outlive their parent and wait for it."""
+        self.say(f"stopping ({signal.Signals(number).name})")
+        for pid in reversed(process.descendants(os.getpid())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        self.stopping = True
+
     def tick(self) -> bool:
-        """Show the local agent's progress when it moved. Called by the runner all the time; returns False: go on."""
+        """Called by the runner all the time: tells whether to stop, and now and then shows how far the probe is."""
         now = time.monotonic()
-        if now - self._beat < BEAT_S:
-            return False
-        self._beat = now
+        if now - self._beat >= BEAT_S:
+            self._beat = now
+            self.show_progress()
+        return self.stopping
+
+    def show_progress(self) -> None:
         try:
-            if time.time() - self._progress.stat().st_mtime > 60:
-                return False
+            if time.time() - self._progress.stat().st_mtime > STALE_S:
+                return
             state = json.loads(self._progress.read_text())
         except (OSError, ValueError):
-            return False
+            return
         left = f", about {state['phase_left_s']:.0f} s left" if state["phase_left_s"] else ""
         text = f"  {state['phase']}: {state['message']} ({state['step']} of {state['steps']}{left})"
         if text != self._shown and state["phase"] != "done":
             self._shown = text
             self.say(text)
-        return False
 
 
 def run(playbook: str, inventory: str, tune: bool, arguments: list[str]) -> tuple[int, Path | None]:
@@ -78,7 +95,7 @@ def run(playbook: str, inventory: str, tune: bool, arguments: list[str]) -> tupl
     Raises ValueError when this user may not do what is asked.
     """
     extra = list(arguments)
-    if os.geteuid() != 0 and inventory == "inventory/local.yml":
+    if os.geteuid() != 0 and inventory == LOCAL:
         if tune:
             raise ValueError(
                 "tuning this machine needs root: sudo make run, or make run TUNE=no to probe without tuning"
@@ -90,13 +107,31 @@ def run(playbook: str, inventory: str, tune: bool, arguments: list[str]) -> tupl
     if not tune:
         extra += ["--skip-tags", "baseline,tune"]
     console = Console(paths.STATE / "probe/progress.json")
+    before = [signal.signal(number, console.stop) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        code = _play(playbook, inventory, extra, console)
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+    if console.stopping:
+        code = INTERRUPTED
+        if inventory == LOCAL and tune:  # keeps nothing, so what the run left half done goes too
+            console.stopping = False
+            _play("playbooks/rollback.yml", inventory, [], console)
+        else:
+            console.say(f"to undo what was changed: ansible-playbook -i {inventory} playbooks/rollback.yml")
+    return code, console.run_dir
+
+
+def _play(playbook: str, inventory: str, arguments: list[str], console: Console) -> int:
+    """Run one playbook under the console and return Ansible's exit status."""
     with tempfile.TemporaryDirectory(prefix="stethos-") as scratch:
         outcome = ansible_runner.run(
             private_data_dir=scratch,
             project_dir=str(ROOT),
             playbook=playbook,
             inventory=str(ROOT / inventory),
-            cmdline=shlex.join(extra) or None,
+            cmdline=shlex.join(arguments) or None,
             envvars={
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -105,6 +140,6 @@ def run(playbook: str, inventory: str, tune: bool, arguments: list[str]) -> tupl
             cancel_callback=console.tick,
             quiet=True,
         )
-        if outcome.rc and not console.failed:  # Ansible ended before a task could fail
+        if outcome.rc and not console.failed and not console.stopping:  # Ansible ended before a task could fail
             console.say(outcome.stdout.read().strip())
-    return outcome.rc, console.run_dir
+    return outcome.rc

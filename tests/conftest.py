@@ -51,9 +51,10 @@ def machine() -> Iterator[None]:
     assert not snapshot.read(), "an earlier run left this machine tuned: playbooks/rollback.yml puts it back"
     before = machine_state()
     yield
-    for target in reversed(hugetlbfs.read()):
-        if target.target not in before["mounts"]:
-            subprocess.run(["umount", target.target], check=True)
+    for mount in reversed(hugetlbfs.read()):
+        if mount.target not in before["mounts"]:
+            subprocess.run(["umount", mount.target], check=True)
+            Path(mount.target).rmdir()
     for path, total in before["pools"].items():
         (Path("/") / path).write_text(str(total))
     for name, value in before["thp"].items():

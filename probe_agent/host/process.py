@@ -44,6 +44,19 @@ def read(pid: int, root: Path = Path("/")) -> Memory:
     )
 
 
+def descendants(pid: int, root: Path = Path("/")) -> list[int]:
+    """Return the processes that `pid` started, and those they started, parents first."""
+    found = []
+    for task in (root / "proc" / str(pid) / "task").glob("*/children"):
+        try:
+            children = [int(child) for child in task.read_text().split()]
+        except OSError:  # the thread ended meanwhile
+            continue
+        for child in children:
+            found += [child, *descendants(child, root)]
+    return found
+
+
 def parse_kb(text: str) -> dict[str, int]:
     """Return the `Name:  123 kB` lines of status and smaps_rollup."""
     return {name: int(kb) for name, kb in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
