@@ -11,13 +11,17 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 TEST_PACKAGES := libjemalloc2 openssh-server
 
-.PHONY: run test setup lint lock bench test-packages node-environment
+.PHONY: run test test-vm setup lint lock bench test-packages node-environment
 
 run: setup
 	.venv/bin/python -m reports run --inventory $(INVENTORY) --tune $(TUNE) -- $(ARGS)
 
 test: setup test-packages lint node-environment
 	.venv/bin/python -m pytest $(ARGS)
+
+# Two emulated machines with their own kernel and systemd, and reboots. The image is kept in .cache/vm.
+test-vm: setup
+	.venv/bin/python -m pytest -m vm tests/vm $(ARGS)
 
 setup: .venv/.complete
 

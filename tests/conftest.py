@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support import PlaybookRun, machine_state, run_playbook
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "playbooks"))
-
-from probe_agent.host import hugepages, hugetlbfs, knobs, snapshot, thp  # noqa: E402 - found through the lines above
+from probe_agent.host import hugetlbfs, knobs, snapshot, thp
 
 
 @pytest.fixture
@@ -31,16 +24,6 @@ def fake_root(tmp_path: Path) -> Callable[[dict[str, str]], Path]:
         return tmp_path
 
     return make
-
-
-def machine_state() -> dict[str, object]:
-    """Return what a test may not leave changed: THP, pools and mounts."""
-    found = thp.read()
-    return {
-        "thp": {name: knob.value for name, knob in found.general.items()},
-        "pools": {pool.path: pool.total for pool in hugepages.read()},
-        "mounts": [mount.target for mount in hugetlbfs.read()],
-    }
 
 
 @pytest.fixture
@@ -65,29 +48,7 @@ def machine() -> Iterator[None]:
     assert machine_state() == before
 
 
-@dataclass(frozen=True)
-class PlaybookRun:
-    """`recap` maps a host to Ansible's counters."""
-
-    code: int
-    output: str
-    recap: dict[str, dict[str, int]]
-
-
 @pytest.fixture(scope="session")
 def playbook() -> Callable[..., PlaybookRun]:
-    """Return a function that runs ansible-playbook as a person would; keyword arguments become extra variables."""
-
-    def run(name: str, *arguments: str, env: dict[str, str] | None = None, **variables: object) -> PlaybookRun:
-        command = [str(Path(sys.executable).with_name("ansible-playbook")), name, *arguments]
-        if variables:
-            command += ["-e", json.dumps(variables)]
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
-        )
-        output = done.stdout + done.stderr
-        rows = re.findall(r"^(\S+)\s+: (ok=.*)$", done.stdout, re.MULTILINE)
-        recap = {host: {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in rows}
-        return PlaybookRun(done.returncode, output, recap)
-
-    return run
+    """Return a function that runs a playbook on this machine."""
+    return run_playbook

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import machine_state
+from support import machine_state
 
 from probe_agent.host import hugetlbfs, snapshot
 

@@ -33,7 +33,7 @@ def test_good_variables_and_absent_ones_pass():
 
 def test_every_default_of_a_role_is_a_known_option():
     import yaml
-    from conftest import ROOT
+    from support import ROOT
 
     for file in ROOT.glob("roles/*/defaults/main.yml"):
         defaults = yaml.safe_load(file.read_text())

@@ -6,7 +6,7 @@ import types
 
 import pytest
 import yaml
-from conftest import ROOT
+from support import ROOT
 
 MODULES = sorted((ROOT / "library").glob("*.py"), key=lambda path: path.name)
 KEYS = ("type", "elements", "choices", "default", "required")
