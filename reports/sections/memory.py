@@ -1,0 +1,86 @@
+"""What the loading process took of the node's memory, and whether huge pages were really in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import figures, tables
+from ..loose import mapping, number
+from ..run_folder import Host, Measurement
+from ..statistics import median
+from ..tables import Cell, Column, Section, Table
+from . import settings
+from .load import CACHES, DRIFT, moments, of_cache
+
+PROCESS = (
+    ("rss_mb", "resident (RSS), MiB", tables.mib),
+    ("rss_peak_mb", "peak resident, MiB", tables.mib),
+    ("pss_mb", "proportional (PSS), MiB", tables.mib),
+    ("vsz_mb", "virtual (VSZ), MiB", tables.mib),
+    ("anon_huge_mb", "in transparent huge pages, MiB", tables.mib),
+    ("file_huge_mb", "in huge pages of files, MiB", tables.mib),
+    ("private_hugetlb_mb", "in hugetlb pages, MiB", tables.mib),
+    ("minor_faults", "minor page faults", tables.count),
+    ("major_faults", "major page faults", tables.count),
+)
+NODE = ("AnonHugePages", "HugePages_Total", "HugePages_Free", "Hugetlb")
+
+
+def findings(host: Host) -> list[str]:
+    """Say where the measured processes used huge pages, and where a pool lies idle."""
+    said = []
+    used = [(when, _median_anon_huge(part)) for when, part in moments(host)]
+    known = [f"{figures.mib(value)} MiB {when}" for when, value in used if value is not None]
+    if known:
+        said.append(f"A loading process had {' and '.join(known)} in transparent huge pages (median).")
+    if host.result:
+        rows = [row for probe in host.result.probes.values() for row in probe.samples]
+        hugetlb = max((row["private_hugetlb_mb"] for row in rows), default=None)
+        for pool, size in settings.pools_mb(host.result).items():
+            if hugetlb == 0:
+                said.append(f"{pool}: {figures.mib(size)} MiB are reserved, and no measured process used any of it.")
+    return said
+
+
+def section(host: Host) -> Section | None:
+    measured = [(when, part) for when, part in moments(host) if part.samples("load")]
+    node = _node_table(host)
+    if not measured:
+        return Section("memory", "Memory", tables=(node,)) if node else None
+    groups = [(f"{cache} {when}", of_cache(part, cache)) for cache in CACHES for when, part in measured]
+    process = Table(
+        "The loading process, medians",
+        (Column("Memory"), *(Column(label, numeric=True) for label, _ in groups)),
+        tuple((tables.text(title), *(show(median(rows, key)) for _, rows in groups)) for key, title, show in PROCESS),
+        DRIFT if len(measured) == 2 else "",
+    )
+    return Section("memory", "Memory", tables=(process, node) if node else (process,))
+
+
+def _node_table(host: Host) -> Table | None:
+    parts = [(when, part.host_memory) for when, part in moments(host) if part.host_memory]
+    if not parts:
+        return None
+    rows = [
+        (tables.text(name), *(_meminfo(memory, name) for _, memory in parts))
+        for name in NODE
+        if any(number(mapping(memory.get("meminfo_huge")).get(name)) is not None for _, memory in parts)
+    ]
+    for key, title in (("memory_total_mb", "memory, MiB"), ("memory_available_mb", "available, MiB")):
+        rows.append((tables.text(title), *(tables.mib(number(memory.get(key))) for _, memory in parts)))
+    columns = (Column("On the whole node"), *(Column(when, numeric=True) for when, _ in parts))
+    return Table(
+        "The node when each measurement began", columns, tuple(rows), "/proc/meminfo counts HugePages in pages."
+    )
+
+
+def _meminfo(memory: dict[str, Any], name: str) -> Cell:
+    """The kernel's kB are shown as MiB by the name in the row, its HugePages_ lines are pages."""
+    value = number(mapping(memory.get("meminfo_huge")).get(name))
+    if value is None or name.startswith("HugePages_"):
+        return tables.count(value)
+    return Cell(f"{figures.mib(value / 1024)} MiB", value)
+
+
+def _median_anon_huge(measurement: Measurement) -> float | None:
+    return median(measurement.samples("load"), "anon_huge_mb")
