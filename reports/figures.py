@@ -27,6 +27,16 @@ def count(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
 
 
+def page_size(size_kb: Any) -> str:
+    """As in `2 MiB`; the kernel counts in kB, which are KiB."""
+    if type(size_kb) is not int:
+        return f"{size_kb} kB"
+    for unit, kb in (("GiB", 1 << 20), ("MiB", 1 << 10)):
+        if size_kb >= kb and size_kb % kb == 0:
+            return f"{size_kb // kb} {unit}"
+    return f"{size_kb} KiB"
+
+
 def percent(value: float | None, *, signed: bool = True) -> str:
     """`value` is in per cent already. Without the unit, which stands in the header."""
     if value is None:

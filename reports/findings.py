@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from . import figures
 from .run_folder import Host, Probe
 from .sections import allocators, environment, load, memory, settings
 from .sections.load import moments
@@ -52,5 +53,5 @@ def failures(host: Host) -> list[str]:
 
 
 def _ended(probe: Probe) -> str:
-    kept = f", {len(probe.samples)} samples were kept," if probe.samples else ""
+    kept = f", keeping {figures.plural(len(probe.samples), 'sample')}," if probe.samples else ""
     return f"Probe {probe.name} {probe.status} ({probe.reason or 'no reason given'}){kept}"

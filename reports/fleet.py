@@ -139,7 +139,7 @@ def table(rows: Sequence[Row]) -> Table:
         (
             Column("Host"),
             Column("State"),
-            Column("Reason"),
+            Column("Reason", wide=True),
             Column("THP"),
             Column("Cold load", "s", numeric=True),
             Column("Warm load", "s", numeric=True),

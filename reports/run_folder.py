@@ -6,7 +6,6 @@ Results come from nodes: a broken, oversized or hostile one costs its own host a
 from __future__ import annotations
 
 import json
-import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -172,10 +171,9 @@ def _measurement(path: Path) -> Measurement:
 
 def _load(path: Path) -> Any:
     """Read one regular file, not through a link. Raises ValueError in words, OSError where the disk does."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is not a regular file")
+    if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would wait for ever
+        raise ValueError("it is a link or no regular file, which is not read")
+    with path.open("rb") as stream:
         content = stream.read(RESULT_LIMIT_BYTES + 1)
     if len(content) > RESULT_LIMIT_BYTES:
         raise ValueError(f"it is larger than {RESULT_LIMIT_BYTES >> 20} MiB")

@@ -30,12 +30,13 @@ TONES = {
 
 @dataclass(frozen=True)
 class Column:
-    """`key` is its name in CSV; `unit` stands in the header once, not in each cell."""
+    """`key` is its name in CSV; `unit` stands in the header once; `wide` columns hold sentences."""
 
     title: str
     unit: str = ""
     numeric: bool = False
     key: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)

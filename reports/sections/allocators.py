@@ -95,7 +95,7 @@ def _effects_table(when: str, measurement: Measurement) -> Table:
             Column("Noise", "%", numeric=True),
             Column("Smallest detectable", "%", numeric=True),
             Column("Verdict"),
-            Column("Why"),
+            Column("Why", wide=True),
         ),
         tuple(
             (
@@ -145,7 +145,7 @@ def _arms_table(measured: list[tuple[str, Measurement]]) -> Table:
             Column("RSS", "MiB", numeric=True),
             Column("Huge pages", "MiB", numeric=True),
             Column("As intended", "processes"),
-            Column("Allocator libraries mapped"),
+            Column("Allocator libraries mapped", wide=True),
         ),
         tuple(rows),
         DRIFT if len(measured) == 2 else "",

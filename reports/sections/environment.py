@@ -46,11 +46,13 @@ def section(host: Host) -> Section | None:
             )
             + f" with profile {newest.profile} and model {newest.model}.",
         ),
-        tables=(Table("Fingerprint", (Column("Part"), Column("Found"), Column("Hash")), parts),) if parts else (),
+        tables=(Table("Fingerprint", (Column("Part"), Column("Found", wide=True), Column("Hash")), parts),)
+        if parts
+        else (),
         details=(
             Table(
                 "Kernel",
-                (Column("What"), Column("Found")),
+                (Column("What"), Column("Found", wide=True)),
                 tuple((tables.text(name), tables.text(words(kernel[name]))) for name in KERNEL if name in kernel),
             ),
         )

@@ -158,7 +158,7 @@ def _proof_table(measured: list[tuple[str, Measurement]]) -> Table:
             Column("Cached before", "pages", numeric=True),
             Column("Cached at start, most", "pages", numeric=True),
             Column("Cold"),
-            Column("What cold means"),
+            Column("What cold means", wide=True),
         ),
         tuple(rows),
     )

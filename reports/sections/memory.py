@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import figures, tables
 from ..loose import mapping, number
 from ..run_folder import Host, Measurement
 from ..statistics import median
-from ..tables import Cell, Column, Section, Table
+from ..tables import Column, Section, Table
 from . import settings
 from .load import CACHES, DRIFT, moments, of_cache
 
@@ -23,7 +21,15 @@ PROCESS = (
     ("minor_faults", "minor page faults", tables.count),
     ("major_faults", "major page faults", tables.count),
 )
-NODE = ("AnonHugePages", "HugePages_Total", "HugePages_Free", "Hugetlb")
+# Name, title, and what makes MiB of its unit; None for pages. /proc/meminfo has kB.
+NODE = (
+    ("memory_total_mb", "memory, MiB", 1),
+    ("memory_available_mb", "available, MiB", 1),
+    ("AnonHugePages", "in transparent huge pages, MiB", 1024),
+    ("Hugetlb", "in hugetlb pools of any size, MiB", 1024),
+    ("HugePages_Total", "default pool, pages", None),
+    ("HugePages_Free", "default pool, free pages", None),
+)
 
 
 def findings(host: Host) -> list[str]:
@@ -61,25 +67,13 @@ def _node_table(host: Host) -> Table | None:
     parts = [(when, part.host_memory) for when, part in moments(host) if part.host_memory]
     if not parts:
         return None
-    rows = [
-        (tables.text(name), *(_meminfo(memory, name) for _, memory in parts))
-        for name in NODE
-        if any(number(mapping(memory.get("meminfo_huge")).get(name)) is not None for _, memory in parts)
-    ]
-    for key, title in (("memory_total_mb", "memory, MiB"), ("memory_available_mb", "available, MiB")):
-        rows.append((tables.text(title), *(tables.mib(number(memory.get(key))) for _, memory in parts)))
+    rows = []
+    for key, title, kb in NODE:
+        found = [number(mapping(memory.get("meminfo_huge")).get(key, memory.get(key))) for _, memory in parts]
+        cells = [tables.count(value) if kb is None else tables.mib(value and value / kb) for value in found]
+        rows.append((tables.text(title), *cells))
     columns = (Column("On the whole node"), *(Column(when, numeric=True) for when, _ in parts))
-    return Table(
-        "The node when each measurement began", columns, tuple(rows), "/proc/meminfo counts HugePages in pages."
-    )
-
-
-def _meminfo(memory: dict[str, Any], name: str) -> Cell:
-    """The kernel's kB are shown as MiB by the name in the row, its HugePages_ lines are pages."""
-    value = number(mapping(memory.get("meminfo_huge")).get(name))
-    if value is None or name.startswith("HugePages_"):
-        return tables.count(value)
-    return Cell(f"{figures.mib(value / 1024)} MiB", value)
+    return Table("The node when each measurement began", columns, tuple(rows))
 
 
 def _median_anon_huge(measurement: Measurement) -> float | None:

@@ -129,4 +129,4 @@ def _shown(value: str | None) -> str:
 
 def _pool_name(pool: dict[str, Any]) -> str:
     node = "" if pool.get("numa_node") is None else f" on NUMA node {pool['numa_node']}"
-    return f"Pool of {pool.get('size_kb')} kB pages{node}"
+    return f"Pool of {figures.page_size(pool.get('size_kb'))} pages{node}"
