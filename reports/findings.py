@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from . import figures
 from .run_folder import Host, Probe
 from .sections import allocators, environment, load, memory, settings
-from .sections.load import moments
 
 PROBES = ("load", "allocator")
 
@@ -32,13 +31,11 @@ def missing(host: Host) -> list[str]:
     if host.measured is None:
         return [] if host.broken else ["Nothing was measured on this host."]
     said = []
-    if "baseline.json" not in host.raw:
-        said.append("There is no measurement from before tuning.")
     if "result.json" not in host.raw:
         said.append("There is no measurement from after tuning.")
-    for when, part in moments(host):
-        said += [f"Probe {name} was not asked for {when} tuning." for name in PROBES if name not in part.probes]
-        said += [f"{_ended(probe)} {when} tuning." for probe in part.probes.values() if probe.status != "ok"]
+    for when, part in host.moments:
+        said += [f"Probe {name} was not asked for{_at(when)}." for name in PROBES if name not in part.probes]
+        said += [f"{_ended(probe)}{_at(when)}." for probe in part.probes.values() if probe.status != "ok"]
     return said
 
 
@@ -46,12 +43,16 @@ def failures(host: Host) -> list[str]:
     """Return the probes that failed, each with why, those before tuning named as such."""
     return [
         f"probe {probe.name} failed{'' if part is host.result else ' before tuning'}: {probe.reason}"
-        for _, part in reversed(moments(host))
+        for _, part in reversed(host.moments)
         for probe in part.probes.values()
         if probe.status == "failed"
     ]
 
 
+def _at(when: str) -> str:
+    return f" {when} tuning" if when else ""
+
+
 def _ended(probe: Probe) -> str:
-    kept = f", keeping {figures.plural(len(probe.samples), 'sample')}," if probe.samples else ""
+    kept = f", keeping {figures.plural(len(probe.samples), 'sample')}" if probe.samples else ""
     return f"Probe {probe.name} {probe.status} ({probe.reason or 'no reason given'}){kept}"

@@ -17,6 +17,7 @@ STATES = ("ok", "degraded", "failed", "unreachable", "skipped")
 SEVERITY = ("skipped", "ok", "degraded", "failed", "unreachable")
 HEALTHY = ("ok", "skipped")
 NAMED = 10  # hosts that a summary names; the table has all
+REASON_LIMIT = 300  # characters in the fleet's table; the host's page and fleet.json have all
 PAGE, REPORT, CSV = "index.html", "report.md", "allocator_latency_comparison.csv"
 
 
@@ -152,13 +153,14 @@ def table(rows: Sequence[Row]) -> Table:
                 Cell(row.host, link=row.files.get("page", "")),
                 tables.toned(row.state),
                 tables.text(_reason(row)),
-                tables.text(_before_after(row.settings.get(settings.THP))),
+                tables.text(before_after(row.settings.get(settings.THP))),
                 *(tables.seconds(row.headline.get(key)) for key in HEADLINE_SHOWN),
                 tables.text(_allocator(row)),
             )
             for row in rows
         ),
-        "Loads and generation are medians over the processes after tuning. A dash stands for what was not measured.",
+        "Loads and generation are medians over the processes of result.json. A dash stands for what was not measured.",
+        limit=len(rows),
     )
 
 
@@ -210,10 +212,11 @@ def _worse(one: str, other: str) -> str:
 
 def _reason(row: Row) -> str:
     phase = f" (in {row.phase})" if row.phase and row.state not in HEALTHY else ""
-    return f"{row.reason}{phase}" if row.reason else ""
+    reason = row.reason if len(row.reason) <= REASON_LIMIT else f"{row.reason[:REASON_LIMIT]}…"
+    return f"{reason}{phase}" if reason else ""
 
 
-def _before_after(setting: dict[str, str | None] | None) -> str:
+def before_after(setting: dict[str, str | None] | None) -> str:
     if setting is None:
         return ""
     before, after = setting["before"], setting["after"]

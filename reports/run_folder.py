@@ -73,6 +73,12 @@ class Host:
         return self.result or self.baseline
 
     @property
+    def moments(self) -> list[tuple[str, Measurement]]:
+        """The measurements there are, in the order of time: `before`, `after`, or the only one, which has no name."""
+        after = "after" if "baseline.json" in self.raw else ""
+        return [(when, part) for when, part in (("before", self.baseline), (after, self.result)) if part]
+
+    @property
     def comparable(self) -> bool:
         """Tell whether before and after were measured on the same thing in the same way."""
         return bool(self.baseline and self.result and self.baseline.fingerprint_id == self.result.fingerprint_id)

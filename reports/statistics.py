@@ -145,15 +145,16 @@ def effects(
     samples: Sequence[Mapping[str, Any]], arm: str, metrics: Sequence[Metric] = ALLOCATOR_METRICS
 ) -> list[Effect]:
     """Return the arm's effect on each metric. Needs samples with `arm`, `block`, `engaged` and the metrics' keys."""
+    doubt = _doubt(samples, arm)
+    if doubt and doubt[0] is Verdict.NOT_ENGAGED:  # a figure beside it would be read as the lever's effect
+        return [Effect(arm, metric, Estimate(0), noise_floor(samples, metric.key), *doubt) for metric in metrics]
     estimates = [estimate(log_ratios(samples, metric.key, arm, CONTROL)) for metric in metrics]
     adjusted = iter(holm([found.p for found in estimates if found.p is not None]))
     verdicts = []
     for metric, found in zip(metrics, estimates, strict=True):
         noise = noise_floor(samples, metric.key)
         p = None if found.p is None else next(adjusted)
-        doubt = _doubt(samples, arm)
-        verdict, why = doubt or _judge(metric, found, noise, p)
-        verdicts.append(Effect(arm, metric, found, noise, verdict, why))
+        verdicts.append(Effect(arm, metric, found, noise, *(doubt or _judge(metric, found, noise, p))))
     return verdicts
 
 

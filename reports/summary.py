@@ -8,6 +8,8 @@ from .run_folder import Host, Run
 from .sections import allocators, settings
 
 INDEX = "index.html"
+NAMED = 3  # hosts; the page names more
+REASON_LIMIT = 120  # characters
 
 
 def lines(run: Run) -> tuple[list[str], list[Row]]:
@@ -21,20 +23,24 @@ def lines(run: Run) -> tuple[list[str], list[Row]]:
             first = (host, row)
     index = run.path / INDEX
     where = f"Report: {index}" if index.is_file() else f"No report yet: python -m reports render {run.path}"
-    said = [where, _fleet(rows), *(_host(*first) if first else ["No host was measured after tuning."])]
+    said = [where, _fleet(rows), *(_host(*first) if first else ["No host has a result."])]
     return [figures.printable(line) for line in said], rows
 
 
 def _fleet(rows: list[Row]) -> str:
-    others = [f"{row.host} {row.state}{f' ({row.reason})' if row.reason else ''}" for row in rows if row.state != "ok"]
-    named = "; ".join(others[: fleet.NAMED])
-    more = f"; and {len(others) - fleet.NAMED:,} more" if len(others) > fleet.NAMED else ""
+    others = [f"{row.host} {row.state} ({_short(row.reason)})" for row in rows if row.state != "ok"]
+    named = "; ".join(others[:NAMED])
+    more = f"; and {len(others) - NAMED:,} more" if len(others) > NAMED else ""
     return f"{fleet.totals(rows)} {named}{more}".rstrip()
+
+
+def _short(reason: str) -> str:
+    return (reason if len(reason) <= REASON_LIMIT else f"{reason[:REASON_LIMIT]}…") or "no reason given"
 
 
 def _host(host: Host, row: Row) -> list[str]:
     thp = row.settings.get(settings.THP)
-    parts = [f"THP {thp['before'] or 'not read'} → {thp['after'] or 'absent'}"] if thp else []
+    parts = [f"THP {fleet.before_after(thp)}"] if thp else []
     cold, warm = (row.headline.get(f"{cache}_load_s") for cache in ("cold", "warm"))
     loads = f"model loads in {figures.seconds(cold)} s cold, {figures.seconds(warm)} s warm"
     parts.append(loads if cold is not None or warm is not None else "no load was measured")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from . import figures
 from .statistics import Verdict
 
-SHOWN_ROWS = 500  # of one table on a page; the raw file has the rest
+SHOWN_ROWS = 500  # of what one node sent; the raw file has the rest
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 TONES = {
@@ -55,14 +55,15 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    limit: int = SHOWN_ROWS
 
     @property
     def shown(self) -> tuple[tuple[Cell, ...], ...]:
-        return self.rows[:SHOWN_ROWS]
+        return self.rows[: self.limit]
 
     @property
     def left_out(self) -> str:
-        more = len(self.rows) - SHOWN_ROWS
+        more = len(self.rows) - self.limit
         return f"{figures.plural(more, 'more row')} in the raw data." if more > 0 else ""
 
 

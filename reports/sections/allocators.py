@@ -11,7 +11,7 @@ from ..loose import number
 from ..run_folder import Host, Measurement
 from ..statistics import ALLOCATOR_METRICS, Effect, Verdict, median, percent
 from ..tables import Column, Section, Table
-from .load import DRIFT, moments
+from .load import DRIFT, ONLY
 
 COLUMNS = (
     Column("Allocator", key="allocator"),
@@ -39,7 +39,7 @@ def findings(host: Host) -> list[str]:
 def sentence(effect: Effect) -> str:
     """One effect in words, as in `jemalloc, first generation: −1.4 % (…): inconclusive, …`."""
     found = effect.estimate
-    if effect.verdict is Verdict.NOT_ENGAGED or found.mean is None:
+    if found.mean is None:
         return f"{effect.arm}, {effect.metric.title}: {effect.verdict}, {effect.why}."
     blocks = figures.plural(found.blocks, "block")
     ends = "" if found.low is None or found.high is None else f"{_ends(effect)}, "
@@ -66,7 +66,7 @@ def samples_table(measurement: Measurement) -> Table:
 
 
 def section(host: Host) -> Section | None:
-    measured = [(when, part) for when, part in moments(host) if part.samples("allocator")]
+    measured = [(when, part) for when, part in host.moments if part.samples("allocator")]
     if not measured:
         return None
     newest = measured[-1][1]
@@ -85,22 +85,23 @@ def section(host: Host) -> Section | None:
 def _effects_table(when: str, measurement: Measurement) -> Table:
     found = effects(measurement)
     return Table(
-        f"Effect against {CONTROL} in the same blocks, {when} tuning",
+        f"Effect against {CONTROL} in the same blocks" + (f", {when} tuning" if when else ""),
         (
             Column("Arm"),
             Column("Metric"),
+            Column("Verdict"),
             Column("Effect", "%", numeric=True),
             Column("95 % interval", "%", numeric=True),
             Column("Blocks", numeric=True),
             Column("Noise", "%", numeric=True),
             Column("Smallest detectable", "%", numeric=True),
-            Column("Verdict"),
             Column("Why", wide=True),
         ),
         tuple(
             (
                 tables.text(effect.arm),
                 tables.text(effect.metric.title),
+                tables.toned(effect.verdict),
                 tables.percent(percent(effect.estimate.mean)),
                 tables.text(
                     figures.interval(percent(effect.estimate.low), percent(effect.estimate.high)),
@@ -108,7 +109,6 @@ def _effects_table(when: str, measurement: Measurement) -> Table:
                 tables.count(effect.estimate.blocks),
                 tables.percent(percent(effect.noise), signed=False),
                 tables.percent(percent(effect.estimate.detectable), signed=False),
-                tables.toned(effect.verdict),
                 tables.text(effect.why),
             )
             for effect in found
@@ -126,7 +126,7 @@ def _arms_table(measured: list[tuple[str, Measurement]]) -> Table:
             rows.append(
                 (
                     tables.text(arm),
-                    tables.text(when),
+                    tables.text(when or ONLY),
                     *(tables.seconds(median(found, key)) for key in ("gen_latency_s", "gen_warm_latency_s")),
                     tables.seconds(median(found, "wall_real_s")),
                     *(tables.mib(median(found, key)) for key in ("rss_mb", "anon_huge_mb")),

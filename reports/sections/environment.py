@@ -8,7 +8,6 @@ from .. import tables
 from ..loose import mapping, words
 from ..run_folder import Host
 from ..tables import Column, Section, Table
-from .load import moments
 
 KERNEL = ("release", "machine", "distribution", "command_line", "uptime_s", "page_size_bytes", "numa_nodes", "systemd")
 
@@ -42,7 +41,8 @@ def section(host: Host) -> Section | None:
         sentences=(
             f"Fingerprint {newest.fingerprint_id or 'not taken'}; measured "
             + ", ".join(
-                f"{when} tuning {part.started} to {part.finished or 'its early end'}" for when, part in moments(host)
+                f"{f'{when} tuning ' if when else ''}{part.started} to {part.finished or 'its early end'}"
+                for when, part in host.moments
             )
             + f" with profile {newest.profile} and model {newest.model}.",
         ),

@@ -22,16 +22,17 @@ STAGES = (
     ("wall_real_s", "whole process"),
 )
 CACHES = ("cold", "warm")
+ONLY = "only measurement"
 DRIFT = "Before and after are two blocks of time: a difference between them can be drift, and is called no effect."
-
-
-def moments(host: Host) -> list[tuple[str, Measurement]]:
-    """Return the measurements there are with their names, in the order of time."""
-    return [(name, part) for name, part in (("before", host.baseline), ("after", host.result)) if part]
 
 
 def of_cache(measurement: Measurement, cache: str) -> list[dict[str, Any]]:
     return [row for row in measurement.samples("load") if row["cache"] == cache]
+
+
+def group(cache: str, when: str) -> str:
+    """Name the processes of one cache state in one measurement, as `cold before`."""
+    return f"{cache} {when}".rstrip()
 
 
 def cold_over_warm(measurement: Measurement) -> Estimate:
@@ -49,7 +50,7 @@ def was_cold(measurement: Measurement) -> bool:
 def findings(host: Host) -> list[str]:
     """Say what the page cache is worth on this node, and how far before and after lie apart."""
     said = []
-    measured = [(when, part) for when, part in moments(host) if part.samples("load")]
+    measured = [(when, part) for when, part in host.moments if part.samples("load")]
     if measured:
         _, newest = measured[-1]
         cold, warm = (median(of_cache(newest, cache), "load_s") for cache in CACHES)
@@ -66,10 +67,10 @@ def findings(host: Host) -> list[str]:
 
 
 def section(host: Host) -> Section | None:
-    measured = [(when, part) for when, part in moments(host) if part.samples("load")]
+    measured = [(when, part) for when, part in host.moments if part.samples("load")]
     if not measured:
         return None
-    groups = [(f"{cache} {when}", of_cache(part, cache)) for cache in CACHES for when, part in measured]
+    groups = [(group(cache, when), of_cache(part, cache)) for cache in CACHES for when, part in measured]
     stages = Table(
         "Load stages, medians",
         (Column("Stage"), *(Column(label, "s", numeric=True) for label, _ in groups)),
@@ -114,7 +115,7 @@ def _ratio_table(measured: list[tuple[str, Measurement]]) -> Table:
         known = found.low is not None and found.high is not None
         rows.append(
             (
-                tables.text(when),
+                tables.text(when or ONLY),
                 tables.count(found.blocks),
                 tables.text("" if found.mean is None else figures.ratio(found.mean)),
                 tables.text(f"{figures.ratio(found.low)} … {figures.ratio(found.high)}" if known else ""),
@@ -140,7 +141,7 @@ def _proof_table(measured: list[tuple[str, Measurement]]) -> Table:
         meaning = part.probes["load"].evidence.get("cold_means")
         rows.append(
             (
-                tables.text(when),
+                tables.text(when or ONLY),
                 tables.count(median(cold, "pages")),
                 tables.count(median(cold, "resident_pages_before")),
                 tables.count(max((row["resident_pages_at_start"] for row in cold), default=None)),

@@ -8,7 +8,7 @@ from ..run_folder import Host, Measurement
 from ..statistics import median
 from ..tables import Column, Section, Table
 from . import settings
-from .load import CACHES, DRIFT, moments, of_cache
+from .load import CACHES, DRIFT, group, of_cache
 
 PROCESS = (
     ("rss_mb", "resident (RSS), MiB", tables.mib),
@@ -35,8 +35,8 @@ NODE = (
 def findings(host: Host) -> list[str]:
     """Say where the measured processes used huge pages, and where a pool lies idle."""
     said = []
-    used = [(when, _median_anon_huge(part)) for when, part in moments(host)]
-    known = [f"{figures.mib(value)} MiB {when}" for when, value in used if value is not None]
+    used = [(when, _median_anon_huge(part)) for when, part in host.moments]
+    known = [f"{figures.mib(value)} MiB {when}".rstrip() for when, value in used if value is not None]
     if known:
         said.append(f"A loading process had {' and '.join(known)} in transparent huge pages (median).")
     if host.result:
@@ -49,11 +49,11 @@ def findings(host: Host) -> list[str]:
 
 
 def section(host: Host) -> Section | None:
-    measured = [(when, part) for when, part in moments(host) if part.samples("load")]
+    measured = [(when, part) for when, part in host.moments if part.samples("load")]
     node = _node_table(host)
     if not measured:
         return Section("memory", "Memory", tables=(node,)) if node else None
-    groups = [(f"{cache} {when}", of_cache(part, cache)) for cache in CACHES for when, part in measured]
+    groups = [(group(cache, when), of_cache(part, cache)) for cache in CACHES for when, part in measured]
     process = Table(
         "The loading process, medians",
         (Column("Memory"), *(Column(label, numeric=True) for label, _ in groups)),
@@ -64,7 +64,7 @@ def section(host: Host) -> Section | None:
 
 
 def _node_table(host: Host) -> Table | None:
-    parts = [(when, part.host_memory) for when, part in moments(host) if part.host_memory]
+    parts = [(when, part.host_memory) for when, part in host.moments if part.host_memory]
     if not parts:
         return None
     rows = []
@@ -72,7 +72,7 @@ def _node_table(host: Host) -> Table | None:
         found = [number(mapping(memory.get("meminfo_huge")).get(key, memory.get(key))) for _, memory in parts]
         cells = [tables.count(value) if kb is None else tables.mib(value and value / kb) for value in found]
         rows.append((tables.text(title), *cells))
-    columns = (Column("On the whole node"), *(Column(when, numeric=True) for when, _ in parts))
+    columns = (Column("On the whole node"), *(Column(when or "found", numeric=True) for when, _ in parts))
     return Table("The node when each measurement began", columns, tuple(rows))
 
 

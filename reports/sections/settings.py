@@ -73,9 +73,8 @@ def changes(host: Host) -> list[str]:
     """Say what differs between the settings before and after."""
     if not (host.baseline and host.result):
         known = {setting.name: setting.after or setting.before for setting in both(host)}
-        when = "after tuning" if host.result else "before tuning"
-        state = f"; {when}, {THP} was {known[THP]}" if THP in known else ""
-        return [f"Only one measurement is there, so what changed is not known{state}."] if host.measured else []
+        state = f"; {THP} was {known[THP]}" if THP in known else ""
+        return [f"There is one measurement only, so what changed is not known{state}."] if host.measured else []
     if not (host.baseline.host_memory and host.result.host_memory):
         return ["The settings were not read in both measurements, so what changed is not known."]
     changed = [setting for setting in both(host) if setting.changed]
@@ -94,19 +93,18 @@ def section(host: Host) -> Section | None:
         *(setting for name in KEY_SETTINGS for setting in found if setting.name == name),
         *(setting for setting in found if setting.name not in KEY_SETTINGS and (setting.changed or _is_pool(setting))),
     ]
-    note = "" if host.baseline and host.result else "Only one of the two measurements is there."
     return Section(
         "settings",
         "Host memory settings",
-        tables=(_table("Huge pages and mounts", host, shown, note),),
-        details=(_table("Every setting that was read", host, found, ""),),
+        tables=(_table("Huge pages and mounts", host, shown),),
+        details=(_table("Every setting that was read", host, found),),
     )
 
 
-def _table(title: str, host: Host, settings: list[Setting], note: str) -> Table:
+def _table(title: str, host: Host, settings: list[Setting]) -> Table:
     columns = [Column("Setting")]
     columns += [Column("Before")] if host.baseline else []
-    columns += [Column("After")] if host.result else []
+    columns += [Column("After" if host.baseline else "Found")] if host.result else []
     columns += [Column("Changed")] if host.baseline and host.result else []
     rows = []
     for setting in settings:
@@ -116,7 +114,7 @@ def _table(title: str, host: Host, settings: list[Setting], note: str) -> Table:
         if host.baseline and host.result:
             row.append(tables.toned("changed") if setting.changed else tables.text("same"))
         rows.append(tuple(row))
-    return Table(title, tuple(columns), tuple(rows), note)
+    return Table(title, tuple(columns), tuple(rows))
 
 
 def _is_pool(setting: Setting) -> bool:

@@ -170,6 +170,20 @@ def test_fleet_rows_carry_state_reason_figures_and_paths(sample_run):
     assert (three["state"], three["headline"]) == ("skipped", {})
 
 
+def test_the_fleet_table_leaves_no_host_out(make_run):
+    (row,) = map(fleet.row, run_folder.read(make_run({"n": {"state": "unreachable"}})).hosts())
+    assert len(fleet.table([row] * 2000).shown) == 2000
+
+
+def test_a_node_cannot_make_a_page_endless(make_run, document):
+    document["host_memory"]["thp"] |= {f"odd{number}": "x" * 10_000 for number in range(1000)}
+    run = make_run({"n": {"result": document}})
+    render.render(run_folder.read(run))
+    text = (run / "hosts/n/index.html").read_text()
+    assert "more rows in the raw data." in text
+    assert "(10,000 characters)" in text
+
+
 def judged(run):
     return [fleet.judge(host) for host in run_folder.read(run).hosts()]
 

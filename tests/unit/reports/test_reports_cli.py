@@ -28,7 +28,7 @@ def test_status_is_0_when_every_host_is_ok_or_skipped(sample_run, capsys):
 def test_a_run_without_measurements_is_summed_up(make_run, capsys):
     assert main(["summary", str(make_run({"n": {"state": "unreachable", "reason": "\x1b[2J no route"}}))]) == 1
     out = capsys.readouterr().out
-    assert "No host was measured after tuning." in out
+    assert "No host has a result." in out
     assert "\x1b" not in out
 
 

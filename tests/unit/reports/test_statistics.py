@@ -119,7 +119,7 @@ def test_a_lever_that_was_not_pulled_gets_no_effect():
     samples = rows(glibc=[2, 2], again=[2, 2], jemalloc=[1, 1])
     samples[-1]["engaged"] = False
     (found,) = effects(samples, "jemalloc", [LATENCY])
-    assert found.verdict is Verdict.NOT_ENGAGED
+    assert (found.verdict, found.estimate.mean) == (Verdict.NOT_ENGAGED, None)
     assert found.why == "jemalloc was in use in only 1 of 2 processes"
 
 
