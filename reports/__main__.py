@@ -1,0 +1,56 @@
+"""python -m reports: run a playbook, render its run folder, or say in three lines what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import console, fleet, render, run_folder, summary
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    for name, command in (("render", _render), ("summary", _summary)):
+        described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        described.add_argument("run", type=Path, help="a run folder, as reports/runs/latest")
+        described.set_defaults(command=command)
+    play = commands.add_parser("run", help=_run.__doc__, description=_run.__doc__)
+    play.add_argument("--playbook", default="tune_and_probe.yml")
+    play.add_argument("--inventory", default=console.LOCAL)
+    play.add_argument("--tune", choices=["yes", "no"], default="yes", help="no: measure the nodes as they are")
+    play.add_argument("ansible", nargs="*", help="further arguments for ansible-playbook, after --")
+    play.set_defaults(command=_run)
+    chosen = parser.parse_args(arguments)
+    try:
+        return chosen.command(chosen)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _render(chosen: argparse.Namespace) -> int:
+    """Write the pages of a run from its files."""
+    render.render(run_folder.read(chosen.run))
+    return 0
+
+
+def _summary(chosen: argparse.Namespace) -> int:
+    """Print where the report is and three lines of result; status 1 when a host is neither ok nor skipped."""
+    lines, rows = summary.lines(run_folder.read(chosen.run))
+    print("\n".join(lines))
+    return 0 if fleet.healthy(rows) else 1
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    """Run a playbook with its progress shown, then sum the run up. Ends with Ansible's exit status."""
+    code, folder = console.run(chosen.playbook, chosen.inventory, chosen.tune == "yes", chosen.ansible)
+    if folder and (folder / "run.json").is_file():
+        print()
+        _summary(argparse.Namespace(run=folder))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""A run as rows: one for every inventory host, the dead ones with their reason among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from . import figures, findings, tables
+from .run_folder import Host, Measurement, Run
+from .sections import allocators, load, settings
+from .statistics import Effect, median, percent
+from .tables import Cell, Column, Table
+
+STATES = ("ok", "degraded", "failed", "unreachable", "skipped")
+SEVERITY = ("skipped", "ok", "degraded", "failed", "unreachable")
+HEALTHY = ("ok", "skipped")
+NAMED = 10  # hosts that a summary names; the table has all
+REASON_LIMIT = 300  # characters in the fleet's table; the host's page and fleet.json have all
+PAGE, REPORT, CSV = "index.html", "report.md", "allocator_latency_comparison.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One host. `headline`, `verdicts` and `settings` go into fleet.json as they are; paths start at the run folder."""
+
+    host: str
+    state: str
+    phase: str
+    reason: str
+    fingerprint: str
+    model: str
+    device: str
+    settings: dict[str, dict[str, str | None]]
+    headline: dict[str, float]
+    verdicts: dict[str, dict[str, dict[str, Any]]]
+    files: dict[str, str]
+
+
+def row(host: Host) -> Row:
+    """Return a host's row: run.json's state, or a worse one where the results show it."""
+    state, reason = judge(host)
+    measured = host.measured
+    return Row(
+        host=host.name,
+        state=state,
+        phase=host.phase,
+        reason=reason,
+        fingerprint=measured.fingerprint_id if measured else "",
+        model=measured.model if measured else "",
+        device=_device(measured) if measured else "",
+        settings={s.name: {"before": s.before, "after": s.after} for s in settings.both(host) if _shown(s)},
+        headline=_headline(host.result) if host.result else {},
+        verdicts=_verdicts(allocators.effects(host.result)),
+        files=files(host),
+    )
+
+
+def judge(host: Host) -> tuple[str, str]:
+    """Return state and reason. A result can make a host worse than run.json says, never better."""
+    shown, reasons = host.state, [host.reason] if host.reason else []
+    failed = findings.failures(host)
+    if host.broken:
+        shown = _worse(shown, "failed")
+        reasons += host.broken
+    elif host.state == "ok" and host.result is None:
+        shown = "failed"
+        reasons.append("no result.json came back from this host")
+    if failed:
+        statuses = {probe.status for probe in host.result.probes.values()} if host.result else set()
+        shown = _worse(shown, "failed" if statuses == {"failed"} else "degraded")
+        reasons += failed
+    return shown, "; ".join(reasons)
+
+
+def files(host: Host) -> dict[str, str]:
+    """Return what is in the host's folder once it is rendered, by what it is."""
+    if host.folder is None or host.linked:
+        return {}
+    names = {"page": PAGE, "report": REPORT}
+    if host.result and "allocator" in host.result.probes:
+        names["allocator_csv"] = CSV
+    names |= {name.removesuffix(".json"): name for name in host.raw}
+    return {what: f"{host.folder}/{name}" for what, name in names.items()}
+
+
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """Return how many hosts are in each state there is."""
+    found = Counter(row.state for row in rows)
+    return {state: found[state] for state in STATES if found[state]}
+
+
+def healthy(rows: Sequence[Row]) -> bool:
+    """Tell whether nothing went wrong: every host is ok or was left out on purpose."""
+    return all(row.state in HEALTHY for row in rows)
+
+
+def totals(rows: Sequence[Row]) -> str:
+    """Return the fleet in one line, as in `3 hosts: 2 ok, 1 unreachable.`"""
+    if not rows:
+        return "The inventory of this run has no hosts."
+    parts = ", ".join(f"{number:,} {state}" for state, number in counts(rows).items())
+    return f"{figures.plural(len(rows), 'host')}: {parts}."
+
+
+def sentences(rows: Sequence[Row]) -> list[str]:
+    """Say how many hosts are in which state, which are not well and why, and what each arm did across the fleet."""
+    unwell = [row for row in rows if row.state not in HEALTHY]
+    said = [totals(rows), *(f"{row.host}: {row.state}, {_reason(row) or 'no reason given'}." for row in unwell[:NAMED])]
+    if len(unwell) > NAMED:
+        said.append(f"{figures.plural(len(unwell) - NAMED, 'more host')} not well, see the table.")
+    tally = Counter(
+        (arm, metrics[allocators.HEADLINE.key]["verdict"]) for row in rows for arm, metrics in row.verdicts.items()
+    )
+    for arm in dict.fromkeys(arm for arm, _ in tally):
+        parts = ", ".join(
+            f"{verdict} on {figures.plural(n, 'host')}" for (name, verdict), n in tally.items() if name == arm
+        )
+        said.append(f"{arm}, {allocators.HEADLINE.title}: {parts}.")
+    return said
+
+
+def document(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return fleet.json."""
+    return {
+        "schema_version": 1,
+        "run_id": run.run_id,
+        "started": run.started,
+        "finished": run.finished,
+        "states": counts(rows),
+        "hosts": [asdict(row) for row in rows],
+    }
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return the fleet's table, its hosts linked to their pages."""
+    return Table(
+        "Every inventory host",
+        (
+            Column("Host"),
+            Column("State"),
+            Column("Reason", wide=True),
+            Column("THP"),
+            Column("Cold load", "s", numeric=True),
+            Column("Warm load", "s", numeric=True),
+            Column("First token, warm", "s", numeric=True),
+            Column("Generation, glibc", "s", numeric=True),
+            Column("Allocator"),
+        ),
+        tuple(
+            (
+                Cell(row.host, link=row.files.get("page", "")),
+                tables.toned(row.state),
+                tables.text(_reason(row)),
+                tables.text(before_after(row.settings.get(settings.THP))),
+                *(tables.seconds(row.headline.get(key)) for key in HEADLINE_SHOWN),
+                tables.text(_allocator(row)),
+            )
+            for row in rows
+        ),
+        "Loads and generation are medians over the processes of result.json. A dash stands for what was not measured.",
+        limit=len(rows),
+    )
+
+
+HEADLINE_SHOWN = ("cold_load_s", "warm_load_s", "warm_first_token_s", "glibc_gen_latency_s")
+LOAD_KEYS = ("load_s", "first_token_s", "wall_real_s", "rss_mb", "anon_huge_mb")
+ARM_KEYS = ("gen_latency_s", "wall_real_s", "rss_mb", "anon_huge_mb")
+
+
+def _headline(measurement: Measurement) -> dict[str, float]:
+    groups = [(cache, load.of_cache(measurement, cache), LOAD_KEYS) for cache in load.CACHES]
+    groups += [(arm, allocators.of_arm(measurement, arm), ARM_KEYS) for arm in allocators.arms(measurement)]
+    found = {f"{name}_{key}": median(rows, key) for name, rows, keys in groups for key in keys}
+    return {name: round(value, 4) for name, value in found.items() if value is not None}
+
+
+def _verdicts(effects: Sequence[Effect]) -> dict[str, dict[str, dict[str, Any]]]:
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for effect in effects:
+        found.setdefault(effect.arm, {})[effect.metric.key] = {
+            "verdict": str(effect.verdict),
+            "why": effect.why,
+            "blocks": effect.estimate.blocks,
+            "effect_percent": _percent(effect.estimate.mean),
+            "low_percent": _percent(effect.estimate.low),
+            "high_percent": _percent(effect.estimate.high),
+            "noise_percent": _percent(effect.noise),
+            "detectable_percent": _percent(effect.estimate.detectable),
+        }
+    return found
+
+
+def _percent(log_ratio: float | None) -> float | None:
+    value = percent(log_ratio)
+    return None if value is None else round(value, 2)
+
+
+def _device(measurement: Measurement) -> str:
+    found = {row["device"] for probe in measurement.probes.values() for row in probe.samples}
+    return ", ".join(sorted(found))
+
+
+def _shown(setting: settings.Setting) -> bool:
+    return setting.changed or setting.name == settings.THP
+
+
+def _worse(one: str, other: str) -> str:
+    return max(one, other, key=SEVERITY.index)
+
+
+def _reason(row: Row) -> str:
+    phase = f" (in {row.phase})" if row.phase and row.state not in HEALTHY else ""
+    reason = row.reason if len(row.reason) <= REASON_LIMIT else f"{row.reason[:REASON_LIMIT]}…"
+    return f"{reason}{phase}" if reason else ""
+
+
+def before_after(setting: dict[str, str | None] | None) -> str:
+    if setting is None:
+        return ""
+    before, after = setting["before"], setting["after"]
+    if before is None or after is None or before == after:
+        return after or before or ""
+    return f"{before} → {after}"
+
+
+def _allocator(row: Row) -> str:
+    """Return each arm's effect on the headline metric in a few words."""
+    said = []
+    for arm, metrics in row.verdicts.items():
+        verdict = metrics[allocators.HEADLINE.key]
+        effect = "" if verdict["effect_percent"] is None else f" {figures.percent(verdict['effect_percent'])} %"
+        said.append(f"{arm}{effect}, {verdict['verdict']}")
+    return "; ".join(said)

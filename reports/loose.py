@@ -1,0 +1,26 @@
+"""What the result's schema leaves open, taken for what it should be, or for nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: Any) -> list[dict[str, Any]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def number(value: Any) -> float | None:
+    return value if type(value) in (int, float) else None
+
+
+def words(value: Any) -> str:
+    """Return a nested value as one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {words(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(words, value)) or "none"
+    return "none" if value is None or value == "" else str(value)

@@ -1,0 +1,208 @@
+"""A run folder as the playbook left it: what came back from each inventory host, checked before it is believed.
+
+Results come from nodes: a broken, oversized or hostile one costs its own host a sentence, never the run.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probe_agent import schema as agent_schema
+
+from . import schema
+
+RESULT_LIMIT_BYTES = 16 << 20
+NAME_LIMIT_BYTES = 255  # what Linux takes as one folder's name
+FIGURE_LIMIT = 1e18  # no time, size or count of a node comes near; below it nothing overflows
+DEPTH_LIMIT = 20
+
+
+@dataclass(frozen=True)
+class Probe:
+    """`samples` are raw rows, one per process; those of a probe that failed half-way are kept."""
+
+    name: str
+    status: str
+    reason: str
+    samples: tuple[dict[str, Any], ...]
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One result of the agent, valid by its schema. What the schema leaves open is still the node's word."""
+
+    started: str
+    finished: str | None
+    model: str
+    profile: str
+    fingerprint: dict[str, Any]
+    host_memory: dict[str, Any]
+    probes: dict[str, Probe]
+
+    @property
+    def fingerprint_id(self) -> str:
+        return str(self.fingerprint.get("id", ""))
+
+    def samples(self, probe: str) -> tuple[dict[str, Any], ...]:
+        return self.probes[probe].samples if probe in self.probes else ()
+
+
+@dataclass(frozen=True)
+class Host:
+    """`state`, `phase` and `reason` as run.json has them; `broken` says in sentences what could not be read."""
+
+    name: str
+    state: str
+    phase: str
+    reason: str
+    baseline: Measurement | None = None
+    result: Measurement | None = None
+    broken: tuple[str, ...] = ()
+    raw: tuple[str, ...] = ()  # the files that came back, readable or not
+    linked: bool = False  # its folder is a symbolic link, which is neither read through nor written through
+
+    @property
+    def measured(self) -> Measurement | None:
+        """The newest measurement there is."""
+        return self.result or self.baseline
+
+    @property
+    def moments(self) -> list[tuple[str, Measurement]]:
+        """The measurements there are, in the order of time: `before`, `after`, or the only one, which has no name."""
+        after = "after" if "baseline.json" in self.raw else ""
+        return [(when, part) for when, part in (("before", self.baseline), (after, self.result)) if part]
+
+    @property
+    def comparable(self) -> bool:
+        """Tell whether before and after were measured on the same thing in the same way."""
+        return bool(self.baseline and self.result and self.baseline.fingerprint_id == self.result.fingerprint_id)
+
+    @property
+    def folder(self) -> str | None:
+        """Where its files are, relative to the run folder; None for a name that cannot be one folder."""
+        return f"hosts/{self.name}" if is_folder_name(self.name) else None
+
+
+@dataclass(frozen=True)
+class Run:
+    path: Path
+    run_id: str
+    started: str
+    finished: str | None
+    entries: dict[str, dict[str, str]]
+
+    def hosts(self) -> Iterator[Host]:
+        """Yield each inventory host in the order of run.json, read one at a time: a fleet's results are large."""
+        for name, entry in self.entries.items():
+            yield _host(self.path, name, entry)
+
+
+def read(path: Path) -> Run:
+    """Open a run folder. Raises ValueError, in one sentence, when `path` is none."""
+    if not path.is_dir():
+        raise ValueError(f"{path} is no run folder: there is no such folder")
+    try:
+        document = _load(path / "run.json")
+        schema.check("run", document)
+    except FileNotFoundError:
+        raise ValueError(f"{path} is no run folder: it has no run.json") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no run folder: {error}") from None
+    return Run(path, document["run_id"], document["started"], document["finished"], document["hosts"])
+
+
+def is_folder_name(name: str) -> bool:
+    """Tell whether `name` can be one folder, so that it never leads out of hosts/."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON lets through
+        return False
+    return 0 < size <= NAME_LIMIT_BYTES and name not in (".", "..") and not any(c in name for c in "/\\\0")
+
+
+def parse(text: str) -> Any:
+    """Read JSON strictly: no NaN, no infinities, no figures that overflow, no endless nesting. Raises ValueError."""
+    try:
+        document = json.loads(text, parse_float=_figure, parse_int=_whole, parse_constant=_figure)
+    except RecursionError:
+        document = None
+    else:
+        if not _deeper(document, DEPTH_LIMIT):
+            return document
+    raise ValueError(f"it is nested more than {DEPTH_LIMIT} levels deep")
+
+
+def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
+    known = {key: entry[key] for key in ("state", "phase", "reason")}
+    if not is_folder_name(name):
+        return Host(name, **known, broken=("its name cannot be the name of a folder, so no files of it were read",))
+    folder = run / "hosts" / name
+    if folder.is_symlink():
+        return Host(name, **known, broken=("its folder is a symbolic link, which is not followed",), linked=True)
+    found: dict[str, Measurement] = {}
+    broken, raw = [], []
+    for part in ("baseline", "result"):
+        try:
+            found[part] = _measurement(folder / f"{part}.json")
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            broken.append(f"{part}.json cannot be used: {getattr(error, 'strerror', None) or error}")
+        raw.append(f"{part}.json")
+    return Host(name, **known, **found, broken=tuple(broken), raw=tuple(raw))
+
+
+def _measurement(path: Path) -> Measurement:
+    document = _load(path)
+    agent_schema.check("result", document)
+    return Measurement(
+        started=document["started"],
+        finished=document["finished"],
+        model=str(document["spec"]["model"]),
+        profile=str(document["spec"]["profile"]),
+        fingerprint=document["fingerprint"],
+        host_memory=document["host_memory"],
+        probes={
+            name: Probe(name, part["status"], part["reason"], tuple(part["samples"]), part["evidence"])
+            for name, part in document["probes"].items()
+        },
+    )
+
+
+def _load(path: Path) -> Any:
+    """Read one regular file, not through a link. Raises ValueError in words, OSError where the disk does."""
+    if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would wait for ever
+        raise ValueError("it is a link or no regular file, which is not read")
+    with path.open("rb") as stream:
+        content = stream.read(RESULT_LIMIT_BYTES + 1)
+    if len(content) > RESULT_LIMIT_BYTES:
+        raise ValueError(f"it is larger than {RESULT_LIMIT_BYTES >> 20} MiB")
+    try:
+        return parse(content.decode())
+    except ValueError as error:
+        raise ValueError(f"it is not valid JSON: {error}") from None
+
+
+def _figure(text: str) -> float:
+    value = float(text)
+    if not abs(value) <= FIGURE_LIMIT:  # so written, NaN is refused as well
+        raise ValueError(f"{text[:40]} is no figure a node can have")
+    return value
+
+
+def _whole(text: str) -> int:
+    _figure(text)
+    return int(text)
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(part, levels - 1) for part in parts)

@@ -1,0 +1,130 @@
+"""What host memory was set to before and after, as named values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import figures, tables
+from ..loose import mapping, mappings
+from ..run_folder import Host, Measurement
+from ..tables import Column, Section, Table
+
+THP = "THP enabled"
+KEY_SETTINGS = (THP, "THP defrag", "THP shmem_enabled", "khugepaged defrag")  # shown also where nothing changed
+COUNTERS = ("full_scans", "pages_collapsed")  # khugepaged counts in the folder of its settings
+SENTENCE_LIMIT = 6
+
+
+@dataclass(frozen=True)
+class Setting:
+    """None stands for absent, or for a measurement there is not."""
+
+    name: str
+    before: str | None
+    after: str | None
+    changed: bool
+
+
+def values(host_memory: dict[str, Any]) -> dict[str, str]:
+    """Return each setting by its name, the pools and mounts among them. Counters are not settings."""
+    thp = mapping(host_memory.get("thp"))
+    found = {f"THP {name}": value for name, value in thp.items() if not isinstance(value, dict)}
+    khugepaged = mapping(thp.get("khugepaged"))
+    found |= {f"khugepaged {name}": value for name, value in khugepaged.items() if name not in COUNTERS}
+    for size, files in mapping(thp.get("per_size")).items():
+        found |= {f"THP {size} {name}": value for name, value in mapping(files).items()}
+    for pool in mappings(host_memory.get("pools")):
+        found[_pool_name(pool)] = f"{pool.get('total')} pages"
+    for mount in mappings(host_memory.get("hugetlbfs_mounts")):
+        options = mount.get("options")
+        found[f"hugetlbfs at {mount.get('target')}"] = ",".join(map(str, options)) if options else "mounted"
+    kernel = mapping(host_memory.get("kernel"))
+    found |= {
+        "default huge page (kB)": host_memory.get("default_hugepage_size_kb"),
+        "vm.min_free_kbytes": kernel.get("min_free_kb"),
+        "TuneD profile": kernel.get("tuned_profile"),
+    }
+    found |= {f"{name} library": path for name, path in mapping(host_memory.get("allocators")).items()}
+    return {name: str(value) for name, value in found.items() if value not in (None, "")}
+
+
+def both(host: Host) -> list[Setting]:
+    """Return every setting of the two measurements; it changed only where both were taken."""
+    before, after = (values(part.host_memory) if part else {} for part in (host.baseline, host.result))
+    compared = bool(before and after)
+    return [
+        Setting(name, before.get(name), after.get(name), compared and before.get(name) != after.get(name))
+        for name in dict.fromkeys([*after, *before])
+    ]
+
+
+def pools_mb(measurement: Measurement) -> dict[str, float]:
+    """Return the node's pools that hold pages, by name, in MiB; those of single NUMA nodes are parts of them."""
+    return {
+        _pool_name(pool): pool["size_kb"] * pool["total"] / 1024
+        for pool in mappings(measurement.host_memory.get("pools"))
+        if pool.get("numa_node") is None and type(pool.get("size_kb")) is type(pool.get("total")) is int
+        if pool["total"] > 0
+    }
+
+
+def changes(host: Host) -> list[str]:
+    """Say what differs between the settings before and after."""
+    if not (host.baseline and host.result):
+        known = {setting.name: setting.after or setting.before for setting in both(host)}
+        state = f"; {THP} was {known[THP]}" if THP in known else ""
+        return [f"There is one measurement only, so what changed is not known{state}."] if host.measured else []
+    if not (host.baseline.host_memory and host.result.host_memory):
+        return ["The settings were not read in both measurements, so what changed is not known."]
+    changed = [setting for setting in both(host) if setting.changed]
+    if not changed:
+        return ["No setting of host memory differs between the measurements before and after."]
+    said = [f"{s.name}: {_shown(s.before)} → {_shown(s.after)}." for s in changed[:SENTENCE_LIMIT]]
+    more = len(changed) - len(said)
+    return [*said, f"{figures.plural(more, 'more setting')} changed, see the table."] if more else said
+
+
+def section(host: Host) -> Section | None:
+    found = both(host)
+    if not found:
+        return None
+    shown = [
+        *(setting for name in KEY_SETTINGS for setting in found if setting.name == name),
+        *(setting for setting in found if setting.name not in KEY_SETTINGS and (setting.changed or _is_pool(setting))),
+    ]
+    return Section(
+        "settings",
+        "Host memory settings",
+        tables=(_table("Huge pages and mounts", host, shown),),
+        details=(_table("Every setting that was read", host, found),),
+    )
+
+
+def _table(title: str, host: Host, settings: list[Setting]) -> Table:
+    columns = [Column("Setting")]
+    columns += [Column("Before")] if host.baseline else []
+    columns += [Column("After" if host.baseline else "Found")] if host.result else []
+    columns += [Column("Changed")] if host.baseline and host.result else []
+    rows = []
+    for setting in settings:
+        row = [tables.text(setting.name)]
+        row += [tables.text(_shown(setting.before))] if host.baseline else []
+        row += [tables.text(_shown(setting.after), "changed" if setting.changed else "")] if host.result else []
+        if host.baseline and host.result:
+            row.append(tables.toned("changed") if setting.changed else tables.text("same"))
+        rows.append(tuple(row))
+    return Table(title, tuple(columns), tuple(rows))
+
+
+def _is_pool(setting: Setting) -> bool:
+    return setting.name.startswith(("Pool", "hugetlbfs")) and "NUMA" not in setting.name
+
+
+def _shown(value: str | None) -> str:
+    return "absent" if value is None else value
+
+
+def _pool_name(pool: dict[str, Any]) -> str:
+    node = "" if pool.get("numa_node") is None else f" on NUMA node {pool['numa_node']}"
+    return f"Pool of {figures.page_size(pool.get('size_kb'))} pages{node}"

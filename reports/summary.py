@@ -1,0 +1,49 @@
+"""A run in three lines, for the terminal it ended in."""
+
+from __future__ import annotations
+
+from . import figures, fleet
+from .fleet import Row
+from .run_folder import Host, Run
+from .sections import allocators, settings
+
+INDEX = "index.html"
+NAMED = 3  # hosts; the page names more
+REASON_LIMIT = 120  # characters
+
+
+def lines(run: Run) -> tuple[list[str], list[Row]]:
+    """Return where the report is, three lines of result, and the rows that these are drawn from."""
+    rows: list[Row] = []
+    first: tuple[Host, Row] | None = None
+    for host in run.hosts():
+        row = fleet.row(host)
+        rows.append(row)
+        if first is None and host.result:
+            first = (host, row)
+    index = run.path / INDEX
+    where = f"Report: {index}" if index.is_file() else f"No report yet: python -m reports render {run.path}"
+    said = [where, _fleet(rows), *(_host(*first) if first else ["No host has a result."])]
+    return [figures.printable(line) for line in said], rows
+
+
+def _fleet(rows: list[Row]) -> str:
+    others = [f"{row.host} {row.state} ({_short(row.reason)})" for row in rows if row.state != "ok"]
+    named = "; ".join(others[:NAMED])
+    more = f"; and {len(others) - NAMED:,} more" if len(others) > NAMED else ""
+    return f"{fleet.totals(rows)} {named}{more}".rstrip()
+
+
+def _short(reason: str) -> str:
+    return (reason if len(reason) <= REASON_LIMIT else f"{reason[:REASON_LIMIT]}…") or "no reason given"
+
+
+def _host(host: Host, row: Row) -> list[str]:
+    thp = row.settings.get(settings.THP)
+    parts = [f"THP {fleet.before_after(thp)}"] if thp else []
+    cold, warm = (row.headline.get(f"{cache}_load_s") for cache in ("cold", "warm"))
+    loads = f"model loads in {figures.seconds(cold)} s cold, {figures.seconds(warm)} s warm"
+    parts.append(loads if cold is not None or warm is not None else "no load was measured")
+    effects = [effect for effect in allocators.effects(host.result) if effect.metric == allocators.HEADLINE]
+    said = " ".join(map(allocators.sentence, effects)) or "no allocator was compared."
+    return [f"{host.name}: {', '.join(parts)}.", f"{host.name}: {said}"]

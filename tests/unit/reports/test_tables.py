@@ -1,0 +1,167 @@
+"""Tables, figures and sentences of real and of poor measurements."""
+
+import csv
+import io
+
+import pytest
+
+from reports import figures, findings, run_folder, sections, tables
+from reports.sections import allocators, load, memory, settings
+from reports.tables import Cell, Column, Table
+
+
+def host_of(run, name="node1"):
+    return next(host for host in run_folder.read(run).hosts() if host.name == name)
+
+
+def shown(section, title):
+    """Return a table's cells as text."""
+    found = next(table for table in (*section.tables, *section.details) if table.title == title)
+    return [[cell.text for cell in row] for row in found.rows]
+
+
+def test_settings_show_before_and_after_and_mark_what_changed(sample_run):
+    rows = shown(settings.section(host_of(sample_run)), "Huge pages and mounts")
+    assert rows[0] == ["THP enabled", "madvise", "always", "changed"]
+    assert ["Pool of 2 MiB pages", "0 pages", "0 pages", "same"] in rows
+    assert settings.changes(host_of(sample_run)) == ["THP enabled: madvise → always."]
+
+
+def test_a_new_mount_and_pool_were_absent_before(make_run, document):
+    before = {**document, "host_memory": {**document["host_memory"], "pools": []}}
+    document["host_memory"]["pools"] = [{"size_kb": 2048, "total": 512, "free": 512, "numa_node": None}]
+    document["host_memory"]["hugetlbfs_mounts"] = [{"target": "/mnt/huge", "options": ["rw", "pagesize=2M"]}]
+    host = host_of(make_run({"n": {"baseline": before, "result": document}}), "n")
+    assert settings.changes(host) == [
+        "Pool of 2 MiB pages: absent → 512 pages.",
+        "hugetlbfs at /mnt/huge: absent → rw,pagesize=2M.",
+    ]
+    assert "Pool of 2 MiB pages: 1,024 MiB are reserved, and no measured process used any of it." in memory.findings(
+        host
+    )
+
+
+def test_load_stages_stand_side_by_side_with_the_proof(sample_run):
+    section = load.section(host_of(sample_run))
+    stages = shown(section, "Load stages, medians")
+    assert stages[-1] == ["whole process", "4.636", "4.303", "4.887", "4.401"]
+    assert shown(section, "Proof that cold was cold")[1][3:5] == ["0", "yes"]
+    assert [strip.label for strip in section.figures[0].strips] == [
+        "cold before",
+        "cold after",
+        "warm before",
+        "warm after",
+    ]
+
+
+def test_a_cold_load_that_was_warm_is_said(make_run, document):
+    for row in document["probes"]["load"]["samples"]:
+        row["resident_pages_at_start"] = row["pages"]
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert any(sentence.startswith("The cold loads were not cold") for sentence in load.findings(host))
+    assert shown(load.section(host), "Proof that cold was cold")[0][4] == "no"
+
+
+def test_before_and_after_are_never_called_an_effect(sample_run):
+    (said,) = [sentence for sentence in load.findings(host_of(sample_run)) if "before and" in sentence]
+    assert said == f"Cold load took 0.639 s before and 0.589 s after. {load.DRIFT}"
+
+
+def test_measurements_with_other_fingerprints_are_not_set_against_each_other(make_run, document):
+    before = {**document, "fingerprint": {**document["fingerprint"], "id": "other"}}
+    before["fingerprint"]["hashes"] = {**before["fingerprint"]["hashes"], "kernel": "other"}
+    host = host_of(make_run({"n": {"baseline": before, "result": document}}), "n")
+    found = findings.of(host)
+    assert "Before and after differ in kernel: their figures do not compare." in found.changed
+    assert not [sentence for sentence in found.did if "Cold load took" in sentence]
+
+
+def test_allocators_carry_effect_interval_noise_verdict_and_proof(sample_run):
+    section = allocators.section(host_of(sample_run))
+    effect = shown(section, "Effect against glibc in the same blocks, after tuning")
+    assert [row[2] for row in effect] == ["inconclusive", "inconclusive", "inconclusive", "worse"]
+    assert effect[3][:6] == ["jemalloc", "resident memory", "worse", "+5.4", "+5.2 … +5.6", "3"]
+    arms = shown(section, "Medians per arm, with the proof of use")
+    assert arms[-1][0] == "jemalloc"
+    assert arms[-1][-2:] == ["3 of 3", "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"]
+
+
+def test_csv_has_the_labs_header_and_a_row_per_process_in_block_order(sample_run):
+    text = tables.to_csv(allocators.samples_table(host_of(sample_run).result))
+    header, *rows = csv.reader(io.StringIO(text))
+    assert header == ["allocator", "gen_latency_s", "wall_real_s", "rss_mb"]
+    assert [row[0] for row in rows] == [
+        *("glibc", "jemalloc", "glibc-again"),
+        *("glibc-again", "glibc", "jemalloc"),
+        *("glibc-again", "glibc", "jemalloc"),
+    ]
+    assert rows[0] == ["glibc", "1.892334", "7.910213", "366.7"]
+
+
+def test_csv_quotes_what_a_spreadsheet_would_run():
+    table = Table("t", (Column("a", key="a"),), ((Cell("=cmd()"),), (Cell("x\ny"),), (Cell("", 2),), (Cell("", -1.5),)))
+    assert tables.to_csv(table) == "a\n'=cmd()\nx y\n2\n-1.5\n"
+
+
+def test_only_one_measurement_makes_no_comparison(make_run, document):
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert [column.title for column in settings.section(host).tables[0].columns] == ["Setting", "Found"]
+    assert settings.changes(host) == [
+        "There is one measurement only, so what changed is not known; THP enabled was always."
+    ]
+    assert findings.missing(host) == []
+    assert [strip.label for strip in load.section(host).figures[0].strips] == ["cold", "warm"]
+
+
+def test_probes_that_failed_or_were_skipped_are_named_with_the_reason(make_run, document):
+    document["probes"]["load"] |= {"status": "failed", "reason": "disk full", "headline": {}, "evidence": {}}
+    document["probes"]["load"]["samples"] = document["probes"]["load"]["samples"][:1]
+    document["probes"]["allocator"] |= {
+        "status": "skipped",
+        "reason": "no jemalloc library on this node",
+        "samples": [],
+    }
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert findings.missing(host) == [
+        "Probe load failed (disk full), keeping 1 sample.",
+        "Probe allocator skipped (no jemalloc library on this node).",
+    ]
+    assert "The model loaded cold in 0.790 s; no warm load ended." in load.findings(host)
+    assert allocators.section(host) is None
+
+
+def test_a_probe_nobody_asked_for_is_said(make_run, document):
+    del document["probes"]["allocator"]
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert "Probe allocator was not asked for." in findings.missing(host)
+
+
+def test_a_result_with_nothing_in_it_still_has_sections(make_run, document):
+    for probe in document["probes"].values():
+        probe |= {"status": "failed", "reason": "no model", "samples": [], "evidence": {}, "headline": {}}
+    document |= {"fingerprint": {}, "host_memory": {}, "finished": None}
+    host = host_of(make_run({"n": {"baseline": document, "result": document}}), "n")
+    assert [section.anchor for section in sections.of(host)] == ["environment"]
+    assert findings.of(host).did == ()
+
+
+@pytest.mark.parametrize(
+    ("show", "value", "text"),
+    [
+        (figures.seconds, 0.0011, "0.001"),
+        (figures.seconds, 1234.5, "1,234"),
+        (figures.seconds, None, "–"),
+        (figures.mib, 2.0, "2.0"),
+        (figures.mib, 0, "0"),
+        (figures.mib, 3122.4, "3,122"),
+        (figures.percent, -1.04, "−1.0"),
+        (figures.percent, -0.01, "0.0"),
+        (figures.percent, 5e9, "> +1,000"),
+        (figures.page_size, 1048576, "1 GiB"),
+        (figures.page_size, "odd", "odd kB"),
+        (figures.printable, "a\nb", "a b"),
+        (figures.printable, "\x1b[31m\u202e\ud800", "\\x1b[31m\\u202e\\ud800"),
+    ],
+)
+def test_figures_read_well(show, value, text):
+    assert show(value) == text
