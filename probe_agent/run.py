@@ -16,7 +16,7 @@ from types import ModuleType
 
 from . import fingerprint
 from .bench import Bench, Skipped
-from .engines.fresh import PACKAGE_PARENT, TAIL_LINES, ProcessFailed
+from .engines.fresh import PACKAGE_PARENT, ProcessFailed, last_words
 from .host import state
 from .probes import allocator, load
 from .progress import Progress
@@ -91,8 +91,7 @@ def _prepare(spec: Spec, deadline: float) -> Path:
     except subprocess.TimeoutExpired:
         raise ProcessFailed(f"model {spec.model} was not ready before the deadline of {spec.deadline_s} s") from None
     if done.returncode:
-        last_words = [line for line in done.stderr.splitlines() if line][-TAIL_LINES:]
-        raise ProcessFailed(f"model {spec.model} could not be made ready: {' | '.join(last_words)}")
+        raise ProcessFailed(f"model {spec.model} could not be made ready: {last_words(done.stderr)}")
     return Path(done.stdout.splitlines()[-1])
 
 

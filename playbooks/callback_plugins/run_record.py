@@ -23,6 +23,7 @@ description:
 """
 
 LONGEST_REASON = 500
+LOST = ("failed", "unreachable")
 PHASES = {"slm_probe": "probe", "rollback": "rollback"}  # where a play does more than its name says
 
 
@@ -56,7 +57,6 @@ class CallbackModule(CallbackBase):
         self.run: dict[str, str] = {}
         self.started = now()
         self.phase = ""
-        self.reported = False
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         inventory = play.get_variable_manager()._inventory
@@ -69,7 +69,6 @@ class CallbackModule(CallbackBase):
         self.phase = play.get_vars().get("__phase", "")
         if self.phase == "report":
             self.write()
-            self.reported = True
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self.run = result._result.get("ansible_facts", {}).get("stethos_run") or self.run
@@ -89,18 +88,21 @@ class CallbackModule(CallbackBase):
         row = self.rows.get(name)
         if row is None or self.phase == "report":
             return
-        if row.state in ("failed", "unreachable"):  # the first reason is the cause, later ones its consequences
+        if row.state in LOST:  # the first reason is the cause, later ones its consequences
             row.reason += f"; then: {reason_of(result._result)}"
         else:
             phase = PHASES.get(result._task.action, self.phase) if self.phase == "tune" else self.phase
             self.rows[name] = Row(state, phase, reason_of(result._result))
 
     def v2_playbook_on_stats(self, _stats: Any) -> None:
-        if self.run and not self.reported and not context.CLIARGS.get("check"):
+        if not self.run or context.CLIARGS.get("check"):
+            return
+        folder = Path(self.run["dir"])
+        lost = any(row.state in LOST for row in self.rows.values())
+        if (lost or (folder / "hosts").is_dir()) and not (folder / "index.html").exists():
             self.write()
-            subprocess.run(
-                [sys.executable, "-m", "reports", "render", self.run["dir"]], cwd=self.run["root"], check=False
-            )
+            render = [sys.executable, "-m", "reports", "render", self.run["dir"]]
+            subprocess.run(render, cwd=self.run["root"], check=False)
 
     def write(self) -> None:
         if not self.run or context.CLIARGS.get("check"):

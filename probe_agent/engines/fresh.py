@@ -103,8 +103,14 @@ def _epitaph(child: subprocess.Popen, log: Any) -> str:
     code = child.wait()
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
     log.seek(0)
-    words = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    return f"the process {how}" + (f": {' | '.join(words[-TAIL_LINES:])}" if words else "")
+    words = last_words(log.read().decode(errors="replace"))
+    return f"the process {how}" + (f": {words}" if words else "")
+
+
+def last_words(log: str) -> str:
+    """Return the end of a log as one line: of a Python traceback, the error alone."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return " | ".join(lines[-1:] if "Traceback (most recent call last):" in lines else lines[-TAIL_LINES:])
 
 
 def _end(child: subprocess.Popen) -> None:
