@@ -41,9 +41,11 @@ def _pages_of(file: Path) -> tuple[int, int]:
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_COPY) as view:
         start = ctypes.c_char.from_buffer(view)  # only a private mapping gives ctypes its address
         vector = (ctypes.c_ubyte * pages)()
-        failed = LIBC.mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(size), vector)
-        error = ctypes.get_errno()
-        del start
+        try:
+            failed = LIBC.mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(size), vector)
+            error = ctypes.get_errno()
+        finally:
+            del start  # or the mapping cannot be closed, and its complaint hides what went wrong
     if failed:
         raise OSError(error, f"mincore on {file}: {os.strerror(error)}")
     return sum(byte & 1 for byte in bytes(vector)), pages
