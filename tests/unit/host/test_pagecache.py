@@ -1,6 +1,7 @@
 """Eviction from the page cache is checked with mincore, on a real file."""
 
 import pytest
+
 from probe_agent.host import pagecache
 from probe_agent.host.pagecache import Residency
 
