@@ -68,7 +68,6 @@ not_persisted: {description: Why nothing was written for the next boots. Empty w
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.probe_agent.host import hugepages, persist, sources, thp, tuning
 
-PART = "thp"
 ARGUMENTS = {
     "enabled": {"type": "str"},
     "defrag": {"type": "str"},
@@ -83,22 +82,16 @@ ARGUMENTS = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     unpersisted = persist.missing() if module.params["persist"] else ""
-    persists = module.params["persist"] and not unpersisted
     try:
-        wishes = thp.wishes(module.params)
         found, default_kb = sources.read(), hugepages.default_size_kb()
-        changes, skipped = tuning.plan_knobs(wishes)
-        kept = {wish.path: wish.value for wish in wishes if persists and wish.variable not in skipped}
-        file = persist.tmpfiles(PART, kept)
-        plan = tuning.Plan(changes, tuning.plan_files({persist.tmpfiles_path(PART): file}), skipped, persists)
-        if persists:
-            tuning.refuse_a_fight(wishes, found, default_kb)
+        plan = thp.plan(module.params, persists=module.params["persist"] and not unpersisted)
+        tuning.refuse_a_fight(plan, found, default_kb)
         if not module.check_mode:
             plan = tuning.carry_out(plan)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
 
-    result = tuning.outcome(plan, wishes, found, default_kb)
+    result = tuning.outcome(plan, tuning.rows(plan, found, default_kb))
     for variable, reason in result["skipped_settings"].items():
         module.warn(f"{variable} is skipped: {reason}")
     module.exit_json(**result, not_persisted=unpersisted)

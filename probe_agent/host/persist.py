@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .files import OwnedFile
+from .tuning import Wish
 
 SYSCTL_ROOT = "proc/sys/"
 
@@ -16,24 +17,19 @@ def missing(root: Path = Path("/")) -> str:
     """Return why nothing can be persisted on this node, or nothing."""
     if (root / "run/systemd/system").is_dir():
         return ""
-    return "systemd does not run on this node: the setting holds until the next boot"
+    return "systemd does not run on this node: the settings hold until the next boot"
 
 
-def tmpfiles_path(part: str) -> str:
-    return f"etc/tmpfiles.d/00-stethos-{part}.conf"
+def tmpfiles(part: str, wishes: list[Wish]) -> dict[str, OwnedFile | None]:
+    """Return our file that writes the wishes early in each boot, by its path; None where there is nothing to write."""
+    path = f"etc/tmpfiles.d/00-stethos-{part}.conf"
+    body = "".join(f"w /{wish.path} - - - - {wish.value}\n" for wish in wishes)
+    return {path: OwnedFile(path, body) if body else None}
 
 
-def sysctl_path(part: str) -> str:
-    return f"etc/sysctl.d/zz-stethos-{part}.conf"
-
-
-def tmpfiles(part: str, values: dict[str, str]) -> OwnedFile | None:
-    """Return the file that writes `values`, a map of path to value, early in each boot."""
-    lines = [f"w /{path} - - - - {value}\n" for path, value in values.items()]
-    return OwnedFile(tmpfiles_path(part), "".join(lines)) if lines else None
-
-
-def sysctl(part: str, values: dict[str, str]) -> OwnedFile | None:
-    """Return the file that sets `values`, a map of path below /proc/sys to value."""
-    lines = [f"{path[len(SYSCTL_ROOT) :].replace('/', '.')} = {value}\n" for path, value in values.items()]
-    return OwnedFile(sysctl_path(part), "".join(lines)) if lines else None
+def sysctl(part: str, wishes: list[Wish]) -> dict[str, OwnedFile | None]:
+    """Return our file that sets the wishes, whose paths lie below /proc/sys, by its path; None where there are none."""
+    path = f"etc/sysctl.d/zz-stethos-{part}.conf"
+    keys = ((wish.path[len(SYSCTL_ROOT) :].replace("/", "."), wish.value) for wish in wishes)
+    body = "".join(f"{key} = {value}\n" for key, value in keys)
+    return {path: OwnedFile(path, body) if body else None}

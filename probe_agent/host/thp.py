@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import knobs
+from . import knobs, persist, tuning
 from .knobs import Knob
 from .tuning import Wish
 
@@ -68,3 +68,10 @@ def wishes(wanted: dict[str, Any]) -> list[Wish]:
         if value is not None:
             named.append(Wish(f"thp_khugepaged[{name}]", f"{FOLDER}/khugepaged/{name}", str(value)))
     return named
+
+
+def plan(wanted: dict[str, Any], persists: bool, root: Path = Path("/")) -> tuning.Plan:
+    """Return what is owed for `wanted`, as `wishes` takes it."""
+    wished = wishes(wanted)
+    kept = tuning.present(wished, root) if persists else []
+    return tuning.plan(wished, persist.tmpfiles("thp", kept), persists, root)

@@ -1,4 +1,4 @@
-"""One shape for all tuning modules: what is wished, what is owed at runtime and for the next boot, what cannot be."""
+"""One shape for all tuning modules: what is wished, what is owed now and for the next boot, what cannot be."""
 
 from __future__ import annotations
 
@@ -17,35 +17,11 @@ READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 @dataclass(frozen=True)
 class Wish:
-    """One setting the operator named."""
+    """One setting the operator named. `path` is that of its knob."""
 
     variable: str
     path: str
     value: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One setting as it stands. `persisted` is None where nothing was asked to survive a reboot."""
-
-    variable: str
-    path: str
-    desired: str
-    actual: str | None
-    persisted: bool | None = None
-    skipped: str = ""
-    sources: list[str] = field(default_factory=list)
-
-    @property
-    def deviates(self) -> bool:
-        return not self.skipped and (self.actual != self.desired or self.persisted is False)
-
-    @property
-    def sentence(self) -> str:
-        where = f" ({'; '.join(self.sources)})" if self.sources else ""
-        if self.actual != self.desired:
-            return f"{self.variable} is to be {self.desired}, and /{self.path} is {self.actual}{where}"
-        return f"{self.variable} is {self.desired} now, and nothing keeps it so after a reboot{where}"
 
 
 @dataclass(frozen=True)
@@ -56,11 +32,12 @@ class Plan:
     that the values are to survive a reboot.
     """
 
+    wishes: list[Wish]
     changes: list[Change]
     files: list[FileChange]
-    skipped: dict[str, str]
-    persists: bool = False
+    skipped: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    persists: bool = False
 
     def diff(self) -> dict[str, str]:
         """Return before and after as Ansible shows them."""
@@ -72,8 +49,45 @@ class Plan:
         return {"before": "".join(before), "after": "".join(after)}
 
 
-def plan_knobs(wishes: list[Wish], root: Path = Path("/")) -> tuple[list[Change], dict[str, str]]:
-    """Return the writes owed, and why a wish cannot be had here. Raises ValueError on a value the kernel refuses."""
+@dataclass(frozen=True)
+class Row:
+    """One setting as it stands. `persisted` is None where nothing was asked to survive a reboot.
+
+    `sources` are sentences about what else sets it, `pending_reboot` tells that the next boot brings it.
+    """
+
+    variable: str
+    path: str
+    desired: str
+    actual: str | None
+    persisted: bool | None = None
+    pending_reboot: bool = False
+    skipped: str = ""
+    sources: list[str] = field(default_factory=list)
+
+    @property
+    def deviation(self) -> str:
+        """Return what is not as wished in one sentence, or nothing. Neither a skip nor an owed reboot is one."""
+        because = f" ({'; '.join(self.sources)})" if self.sources else ""
+        if self.skipped or self.pending_reboot:
+            return ""
+        if self.actual != self.desired:
+            return f"{self.variable} is to be {self.desired}, and /{self.path} is {self.actual or 'absent'}{because}"
+        if self.persisted is False:
+            return f"{self.variable} is {self.desired}, and nothing keeps it so after a reboot{because}"
+        return f"{self.variable} is {self.desired} until the next boot: {'; '.join(self.sources)}" if because else ""
+
+    def to_json(self) -> dict[str, object]:
+        return {**asdict(self), "deviation": self.deviation}
+
+
+def plan(
+    wishes: list[Wish], owned: dict[str, OwnedFile | None], persists: bool, root: Path = Path("/")
+) -> Plan:
+    """Return what is owed. `owned` maps the path of each of our files to what it should be, None for absent.
+
+    Raises ValueError on a value the kernel refuses; a setting it does not have at all is skipped.
+    """
     changes, skipped = [], {}
     for wish in wishes:
         found = knobs.read(wish.path, root)
@@ -83,17 +97,17 @@ def plan_knobs(wishes: list[Wish], root: Path = Path("/")) -> tuple[list[Change]
         change = knobs.plan(wish.variable, found, wish.value)
         if change:
             changes.append(change)
-    return changes, skipped
+    planned = (files.plan(path, file, root) for path, file in owned.items())
+    return Plan(wishes, changes, [change for change in planned if change], skipped, persists=persists)
 
 
-def plan_files(wanted: dict[str, OwnedFile | None], root: Path = Path("/")) -> list[FileChange]:
-    """Return what makes each of our files as wanted; `wanted` maps a path to its file, or to None for absent."""
-    planned = (files.plan(path, file, root) for path, file in wanted.items())
-    return [change for change in planned if change]
+def present(wishes: list[Wish], root: Path = Path("/")) -> list[Wish]:
+    """Return the wishes this kernel has a file for: only those can be persisted."""
+    return [wish for wish in wishes if (root / wish.path).exists()]
 
 
 def conflicts(wishes: list[Wish], found: list[Source], default_kb: int | None) -> list[Source]:
-    """Return each thing on the node that will set one of the wishes to something else."""
+    """Return each thing on the node that sets one of the wishes to something else."""
     return [
         source
         for wish in wishes
@@ -102,52 +116,54 @@ def conflicts(wishes: list[Wish], found: list[Source], default_kb: int | None) -
     ]
 
 
-def refuse_a_fight(wishes: list[Wish], found: list[Source], default_kb: int | None) -> None:
-    """Raise ValueError when what we are to persist would be overwritten, or would overwrite somebody."""
-    fights = conflicts(wishes, found, default_kb)
-    if fights:
-        named = "; ".join(dict.fromkeys(source.sentence for source in fights))
-        wanted = ", ".join(f"{wish.variable} {wish.value}" for wish in wishes)
-        raise ValueError(f"the inventory wants {wanted}, but {named}: change that, or the inventory")
+def refuse_a_fight(planned: Plan, found: list[Source], default_kb: int | None) -> None:
+    """Raise ValueError where a value that is to survive a reboot is set to another one by somebody else."""
+    for wish in planned.wishes if planned.persists else []:
+        others = dict.fromkeys(source.sentence for source in conflicts([wish], found, default_kb))
+        if others:
+            raise ValueError(f"{wish.variable} is {wish.value}, but {'; '.join(others)}: change that, or the inventory")
 
 
-def carry_out(plan: Plan, root: Path = Path("/"), write: Callable[[Change, Path], str] = knobs.write) -> Plan:
-    """Write, each recorded for rollback first. Returns the plan with what a read-only /sys refused as skipped."""
+def carry_out(planned: Plan, root: Path = Path("/"), write: Callable[[Change, Path], str] = knobs.write) -> Plan:
+    """Write, each recorded for rollback first. Returns the plan with what a read-only /sys refused."""
     refused = {}
-    for change in plan.changes:
+    for change in planned.changes:
         try:
             snapshot.apply([change], root, write)
         except snapshot.RefusedError as error:
             if error.errno not in READ_ONLY:
                 raise
             refused[change.path] = str(error)
-    for file in plan.files:
+    for file in planned.files:
         files.write(file, root)
-    return replace(plan, refused=refused)
+    return replace(planned, refused=refused)
 
 
-def outcome(
-    plan: Plan, wishes: list[Wish], found: list[Source], default_kb: int | None, root: Path = Path("/")
-) -> dict[str, object]:
-    """Return what a module reports: how each wish stands now, what is skipped and why, and the diff."""
-    rows = [_row(wish, plan, found, default_kb, root) for wish in wishes]
+def rows(planned: Plan, found: list[Source], default_kb: int | None, root: Path = Path("/")) -> list[Row]:
+    """Return how each wish stands now: after the plan was carried out or, in check mode, before."""
+    owed = any(files.read(change.path, root) != change.after for change in planned.files)
+    result = []
+    for wish in planned.wishes:
+        knob = knobs.read(wish.path, root)
+        result.append(
+            Row(
+                variable=wish.variable,
+                path=wish.path,
+                desired=wish.value,
+                actual=knob.value if knob else None,
+                persisted=not owed if planned.persists else None,
+                skipped=planned.skipped.get(wish.variable) or planned.refused.get(wish.path, ""),
+                sources=list(dict.fromkeys(source.sentence for source in conflicts([wish], found, default_kb))),
+            )
+        )
+    return result
+
+
+def outcome(planned: Plan, stands: list[Row]) -> dict[str, object]:
+    """Return what every tuning module reports."""
     return {
-        "changed": bool(plan.files) or any(change.path not in plan.refused for change in plan.changes),
-        "settings": [{**asdict(row), "deviation": row.sentence if row.deviates else ""} for row in rows],
-        "skipped_settings": {row.variable: row.skipped for row in rows if row.skipped},
-        "diff": plan.diff(),
+        "changed": bool(planned.files) or any(change.path not in planned.refused for change in planned.changes),
+        "settings": [row.to_json() for row in stands],
+        "skipped_settings": {row.variable: row.skipped for row in stands if row.skipped},
+        "diff": planned.diff(),
     }
-
-
-def _row(wish: Wish, plan: Plan, found: list[Source], default_kb: int | None, root: Path) -> Row:
-    knob = knobs.read(wish.path, root)
-    owed = any(files.read(change.path, root) != change.after for change in plan.files)
-    return Row(
-        variable=wish.variable,
-        path=wish.path,
-        desired=wish.value,
-        actual=knob.value if knob else None,
-        persisted=not owed if plan.persists else None,
-        skipped=plan.skipped.get(wish.variable) or plan.refused.get(wish.path, ""),
-        sources=[source.sentence for source in conflicts([wish], found, default_kb)],
-    )
