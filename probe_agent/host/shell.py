@@ -9,7 +9,7 @@ from typing import Iterator
 from . import source
 from .source import THP, File, Source
 
-KNOB = re.compile(r"/((?:sys/kernel/mm|sys/devices/system/node|proc/sys/vm)/[\w*?\[\]{},.@:+/-]*\w)")
+KNOB = re.compile(r"/((?:sys/kernel/mm|sys/devices/system/node|proc/sys/vm)/[\w*?\[\]{},.@:+/-]*[\w*}\]])")
 REDIRECT = re.compile(rf"""(?:>\|?\s*[\\"']*){KNOB.pattern}""")
 TEE = re.compile(r"\btee\b([^|>]*)")
 ECHO = re.compile(r"""\b(?:echo|printf)\s+(?:-\w+\s+)*[\\"']*([\w+.-]+)""")

@@ -12,7 +12,7 @@ from pathlib import Path
 OURS = "# Managed by stethos"
 THP = "sys/kernel/mm/transparent_hugepage"
 MEMORY = ("sys/kernel/mm/", "sys/devices/system/node/", "proc/sys/vm/")
-LIMIT_BYTES = 1 << 20
+LIMIT_BYTES = 4 << 20  # /proc/cpuinfo of a thousand cores fits
 BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 
@@ -103,7 +103,7 @@ def load(path: str, root: Path) -> File | None:
     except (OSError, ValueError) as error:
         return File(shown, error=getattr(error, "strerror", None) or str(error))
     if len(data) > LIMIT_BYTES:
-        return File(shown, error="it is larger than 1 MiB")
+        return File(shown, error="it is larger than 4 MiB")
     text = data.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
     # not splitlines(), which counts form feeds and the like as line ends, as no boot tool does
     lines = tuple(line.rstrip("\r") for line in text.split("\n"))

@@ -6,6 +6,7 @@ Source: tuned.conf(5), tuned-main.conf(5), and the loader, merger and vm plugin 
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterator
@@ -230,8 +231,10 @@ def _unused(options: dict[str, Option], variables: dict[str, str], uname: str, r
         cpuinfo = source.load("proc/cpuinfo", root) if name == "cpuinfo_regex" else None
         subject = uname if name == "uname_regex" else "\n".join(cpuinfo.lines if cpuinfo else ())
         try:
-            if re.search(_expand(options[name].value, variables), subject, re.MULTILINE):
-                continue
+            with warnings.catch_warnings():  # TuneD's own profiles have a bracket that Python frowns upon
+                warnings.simplefilter("ignore")
+                if re.search(_expand(options[name].value, variables), subject, re.MULTILINE):
+                    continue
         except (re.error, OverflowError, RecursionError):
             pass
         return f"its {name} does not match this machine"
