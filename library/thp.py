@@ -62,11 +62,11 @@ settings:
   returned: always
   sample: [{variable: thp_enabled, desired: madvise, actual: madvise, persisted: true, skipped: "", deviation: ""}]
 skipped_settings: {description: Variable to why this node cannot have it., type: dict, returned: always}
-not_persisted: {description: Why nothing was written for the next boots. Empty when it was., type: str, returned: always}
+not_persisted: {description: Why the values will not survive a reboot. Else empty., type: str, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import hugepages, persist, sources, thp, tuning
+from ansible.module_utils.probe_agent.host import meminfo, persist, sources, thp, tuning
 
 ARGUMENTS = {
     "enabled": {"type": "str"},
@@ -83,7 +83,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     unpersisted = persist.missing() if module.params["persist"] else ""
     try:
-        found, default_kb = sources.read(), hugepages.default_size_kb()
+        found, default_kb = sources.read(), meminfo.default_page_kb()
         plan = thp.plan(module.params, persists=module.params["persist"] and not unpersisted)
         tuning.refuse_a_fight(plan, found, default_kb)
         if not module.check_mode:

@@ -58,7 +58,9 @@ def write(change: FileChange, root: Path = Path("/")) -> None:
     path = root / change.path
     if change.after is None:
         path.unlink()
-        snapshot.forget([entry for entry in snapshot.read(root) if (entry.kind, entry.path) == ("file", change.path)], root)
+        snapshot.forget(
+            [entry for entry in snapshot.read(root) if (entry.kind, entry.path) == ("file", change.path)], root
+        )
         return
     snapshot.record("file", change.path, change.before or "", change.after, root)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import knobs, meminfo, persist, tuning
+from .boot import GRUB_FILE
 from .files import OwnedFile
 from .knobs import Change
+from .source import POOLS
 
-POOLS = "sys/kernel/mm/hugepages"
 NODES = "sys/devices/system/node"
-GRUB_FILE = "etc/default/grub.d/zz-stethos.cfg"
 USUAL_KB = 2048
 SIZE = re.compile(r"hugepages-(\d+)kB$")
 
@@ -47,8 +47,8 @@ class Pool:
 class PoolWish:
     """A pool the operator asks for: either `count` pages or `percent` of the memory.
 
-    `overcommit` is how many pages more the kernel may hand out of free memory. `at_boot` reserves the pool by the kernel
-    command line: pages of 1 GiB are hard to find later.
+    `overcommit` is how many pages more the kernel may hand out of free memory. `at_boot` reserves the pool by the
+    kernel command line: pages of 1 GiB are hard to find later.
     """
 
     size_kb: int | None = None
@@ -95,17 +95,12 @@ def _read_folder(folder: Path, numa_node: int | None) -> list[Pool]:
     return sorted(pools, key=lambda pool: pool.size_kb)
 
 
-def default_size_kb(root: Path = Path("/")) -> int | None:
-    """Return the page size that vm.nr_hugepages speaks of."""
-    return meminfo.read(root).get("Hugepagesize")
-
-
 def plan(wanted: list[PoolWish], persists: bool, root: Path = Path("/")) -> tuning.Plan:
     """Return what is owed for the pools `wanted`; a pool that is not named stays.
 
     Raises ValueError for a pool this kernel does not have, a negative one, or more than the memory that is available.
     """
-    default_kb, found = default_size_kb(root), read(root)
+    default_kb, found = meminfo.default_page_kb(root), read(root)
     wished = wishes(found, wanted, default_kb, meminfo.read(root))
     kept = tuning.present(wished, root) if persists else []
     by_sysctl = {wish.path: _sysctl_of(wish, default_kb) for wish in kept}
@@ -147,6 +142,15 @@ def wishes(
         room_kb -= (pages - pool.total) * pool.size_kb
         named.append(tuning.Wish(variable, pool.path, str(pages)))
     return named
+
+
+def await_boot(rows: list[tuning.Row], wanted: list[PoolWish]) -> list[tuning.Row]:
+    """Return the rows with those marked whose pool the next boot brings: that is no deviation."""
+    at_boot = {f"hugepages_pools[{number}]" for number, wish in enumerate(wanted) if wish.at_boot}
+    return [
+        replace(row, pending_reboot=row.variable in at_boot and bool(row.persisted) and row.actual != row.desired)
+        for row in rows
+    ]
 
 
 def in_use(pool: Pool) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 OURS = "# Managed by stethos"
 THP = "sys/kernel/mm/transparent_hugepage"
+POOLS = "sys/kernel/mm/hugepages"
 MEMORY = ("sys/kernel/mm/", "sys/devices/system/node/", "proc/sys/vm/")
 LIMIT_BYTES = 4 << 20  # /proc/cpuinfo of a thousand cores fits
 BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Iterable
 
-from . import cmdline, dropins, hugepages, source, startup, tuned
+from . import cmdline, dropins, meminfo, source, startup, tuned
 from .source import Source
 
 __all__ = ["SYSCTLS", "Source", "for_setting", "pool_setting", "read", "unread"]
@@ -65,7 +65,7 @@ def pool_setting(setting: str, default_kb: int | None) -> str:
     """
     path = setting.strip("/") if "/" in setting else source.sysctl_path(setting) if "." in setting else setting
     if default_kb and re.fullmatch(r"proc/sys/vm/nr_(overcommit_)?hugepages(_mempolicy)?", path):
-        path = f"{hugepages.POOLS}/hugepages-{default_kb}kB/{path.rpartition('/')[2]}"
+        path = f"{source.POOLS}/hugepages-{default_kb}kB/{path.rpartition('/')[2]}"
     return path[: -len("_mempolicy")] if path.endswith("/nr_hugepages_mempolicy") else path
 
 
@@ -89,6 +89,6 @@ def _reapplied(profile: list[Source], files: list[Source]) -> list[Source]:
 
 def _default_kb(root: Path) -> int | None:
     try:
-        return hugepages.default_size_kb(root)
+        return meminfo.default_page_kb(root)
     except (OSError, ValueError):
         return None

@@ -59,7 +59,8 @@ def wishes(wanted: dict[str, Any]) -> list[Wish]:
     `per_size` maps a size in KiB to its `enabled`, `khugepaged` a file's name to its value. Raises ValueError for a
     size that is no number.
     """
-    named = [Wish(f"thp_{name}", f"{FOLDER}/{name}", str(wanted[name])) for name in GENERAL if wanted.get(name) is not None]
+    general = ((name, wanted.get(name)) for name in GENERAL)
+    named = [Wish(f"thp_{name}", f"{FOLDER}/{name}", str(value)) for name, value in general if value is not None]
     for size, value in (wanted.get("per_size") or {}).items():
         if not str(size).isdigit():
             raise ValueError(f"thp_per_size has the size {size}, and must have sizes in KiB such as 64")

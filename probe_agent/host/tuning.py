@@ -81,9 +81,7 @@ class Row:
         return {**asdict(self), "deviation": self.deviation}
 
 
-def plan(
-    wishes: list[Wish], owned: dict[str, OwnedFile | None], persists: bool, root: Path = Path("/")
-) -> Plan:
+def plan(wishes: list[Wish], owned: dict[str, OwnedFile | None], persists: bool, root: Path = Path("/")) -> Plan:
     """Return what is owed. `owned` maps the path of each of our files to what it should be, None for absent.
 
     Raises ValueError on a value the kernel refuses; a setting it does not have at all is skipped.
