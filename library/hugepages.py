@@ -32,6 +32,11 @@ options:
     type: str
     choices: [fail, warn]
     default: fail
+  tuned:
+    description: What to do where an active TuneD profile sets something else; merge adds a profile behind it.
+    type: str
+    choices: [refuse, merge]
+    default: refuse
   persist:
     description: Size the pools again at each boot, through sysctl.d, tmpfiles.d and the kernel command line.
     type: bool
@@ -73,7 +78,7 @@ not_persisted: {description: Why the values will not survive a reboot. Else empt
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import boot, hugepages, meminfo, persist, sources, tuning
+from ansible.module_utils.probe_agent.host import boot, hugepages, meminfo, persist, sources, tuned, tuned_merge, tuning
 
 ARGUMENTS = {
     "pools": {
@@ -90,6 +95,7 @@ ARGUMENTS = {
         },
     },
     "shortfall": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
+    "tuned": {"type": "str", "choices": ["refuse", "merge"], "default": "refuse"},
     "persist": {"type": "bool", "default": False},
 }
 
@@ -100,11 +106,14 @@ def main() -> None:
     unpersisted = persist.missing() if module.params["persist"] else ""
     try:
         found, default_kb = sources.read(), meminfo.default_page_kb()
-        plan = hugepages.plan(wanted, persists=module.params["persist"] and not unpersisted)
-        tuning.refuse_a_fight(plan, found, default_kb)
+        merges = module.params["tuned"] == "merge" and tuned.state().active
+        plan = hugepages.plan(wanted, persists=module.params["persist"] and not unpersisted, merges=merges)
+        tuning.refuse_a_fight(plan, found, default_kb, merges)
         if not module.check_mode:
             plan = tuning.carry_out(plan, write=hugepages.grant)
             boot.renew(plan.files, module.run_command)
+            if merges and tuned_merge.owed("hugepages"):
+                tuned_merge.activate("hugepages", module.run_command)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
 

@@ -54,6 +54,8 @@ def undo(module: AnsibleModule, step: snapshot.Undo) -> str:
             return ""
         if step.entry.kind == "mount":
             return run(module, ["umount", path])
+        if step.entry.kind == "tuned":
+            return run(module, ["tuned-adm", "profile", *step.entry.before.split()])
         if step.entry.kind == "unit":
             return run(module, ["systemctl", "disable", "--now", "--quiet", path])
         if step.entry.kind == "file":
@@ -68,8 +70,9 @@ def undo(module: AnsibleModule, step: snapshot.Undo) -> str:
 def renew(module: AnsibleModule, removed: list[str]) -> None:
     """Tell systemd and the boot loader that files of theirs are gone. Raises ValueError where that fails."""
     ours = [Path("/", path) for path in removed if path.startswith("etc/systemd/system/")]
-    for folder in {path.parent for path in ours if path.parent.name.endswith(".service.d")}:
-        if not any(folder.iterdir()):
+    for folder in {Path("/", path).parent for path in removed}:
+        made_for_it = folder.name.endswith(".service.d") or folder.name.startswith("stethos-")
+        if made_for_it and not any(folder.iterdir()):
             folder.rmdir()
     if ours:
         module.run_command(["systemctl", "daemon-reload"])

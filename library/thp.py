@@ -35,6 +35,11 @@ options:
       scan_sleep_millisecs: {description: Rest between passes., type: int}
       alloc_sleep_millisecs: {description: Rest after a huge page could not be had., type: int}
       max_ptes_none: {description: Empty small pages it may fill up to make a huge one., type: int}
+  tuned:
+    description: What to do where an active TuneD profile sets something else; merge adds a profile behind it.
+    type: str
+    choices: [refuse, merge]
+    default: refuse
   persist:
     description: Write the values again at each boot, through tmpfiles.d.
     type: bool
@@ -66,7 +71,7 @@ not_persisted: {description: Why the values will not survive a reboot. Else empt
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import meminfo, persist, sources, thp, tuning
+from ansible.module_utils.probe_agent.host import meminfo, persist, sources, thp, tuned, tuned_merge, tuning
 
 ARGUMENTS = {
     "enabled": {"type": "str"},
@@ -75,6 +80,7 @@ ARGUMENTS = {
     "use_zero_page": {"type": "int"},
     "per_size": {"type": "dict"},
     "khugepaged": {"type": "dict", "options": {name: {"type": "int"} for name in thp.KHUGEPAGED}},
+    "tuned": {"type": "str", "choices": ["refuse", "merge"], "default": "refuse"},
     "persist": {"type": "bool", "default": False},
 }
 
@@ -84,10 +90,13 @@ def main() -> None:
     unpersisted = persist.missing() if module.params["persist"] else ""
     try:
         found, default_kb = sources.read(), meminfo.default_page_kb()
-        plan = thp.plan(module.params, persists=module.params["persist"] and not unpersisted)
-        tuning.refuse_a_fight(plan, found, default_kb)
+        merges = module.params["tuned"] == "merge" and tuned.state().active
+        plan = thp.plan(module.params, persists=module.params["persist"] and not unpersisted, merges=merges)
+        tuning.refuse_a_fight(plan, found, default_kb, merges)
         if not module.check_mode:
             plan = tuning.carry_out(plan)
+            if merges and tuned_merge.owed("thp"):
+                tuned_merge.activate("thp", module.run_command)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
 

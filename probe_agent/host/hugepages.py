@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import knobs, meminfo, persist, tuning
+from . import knobs, meminfo, persist, tuned_merge, tuning
 from .boot import GRUB_FILE
 from .files import OwnedFile
 from .knobs import Change
@@ -95,8 +95,8 @@ def _read_folder(folder: Path, numa_node: int | None) -> list[Pool]:
     return sorted(pools, key=lambda pool: pool.size_kb)
 
 
-def plan(wanted: list[PoolWish], persists: bool, root: Path = Path("/")) -> tuning.Plan:
-    """Return what is owed for the pools `wanted`; a pool that is not named stays.
+def plan(wanted: list[PoolWish], persists: bool, merges: bool = False, root: Path = Path("/")) -> tuning.Plan:
+    """Return what is owed for the pools `wanted`; a pool that is not named stays. `merges` adds a TuneD profile.
 
     Raises ValueError for a pool this kernel does not have, a negative one, or more than the memory that is available.
     """
@@ -109,6 +109,8 @@ def plan(wanted: list[PoolWish], persists: bool, root: Path = Path("/")) -> tuni
         **persist.tmpfiles("hugepages", [wish for wish in kept if not by_sysctl[wish.path]]),
         **_boot_file([pool for pool in wanted if pool.at_boot] if persists else [], default_kb),
     }
+    if merges:
+        owned.update(tuned_merge.file("hugepages", [by_sysctl[wish.path] or wish for wish in kept]))
     planned = tuning.plan(wished, owned, persists, root)
     return replace(planned, changes=[_spared(change, found) for change in planned.changes])
 

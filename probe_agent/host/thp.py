@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import knobs, persist, tuning
+from . import knobs, persist, tuned_merge, tuning
 from .knobs import Knob
 from .tuning import Wish
 
@@ -71,8 +71,11 @@ def wishes(wanted: dict[str, Any]) -> list[Wish]:
     return named
 
 
-def plan(wanted: dict[str, Any], persists: bool, root: Path = Path("/")) -> tuning.Plan:
-    """Return what is owed for `wanted`, as `wishes` takes it."""
+def plan(wanted: dict[str, Any], persists: bool, merges: bool = False, root: Path = Path("/")) -> tuning.Plan:
+    """Return what is owed for `wanted`, as `wishes` takes it. `merges` adds a TuneD profile."""
     wished = wishes(wanted)
     kept = tuning.present(wished, root) if persists else []
-    return tuning.plan(wished, persist.tmpfiles("thp", kept), persists, root)
+    owned = persist.tmpfiles("thp", kept)
+    if merges:
+        owned.update(tuned_merge.file("thp", kept))
+    return tuning.plan(wished, owned, persists, root)

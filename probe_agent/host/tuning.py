@@ -114,10 +114,17 @@ def conflicts(wishes: list[Wish], found: list[Source], default_kb: int | None) -
     ]
 
 
-def refuse_a_fight(planned: Plan, found: list[Source], default_kb: int | None) -> None:
-    """Raise ValueError where a value that is to survive a reboot is set to another one by somebody else."""
+def refuse_a_fight(planned: Plan, found: list[Source], default_kb: int | None, merges: bool = False) -> None:
+    """Raise ValueError where a value that is to survive a reboot is set to another one by somebody else.
+
+    With `merges`, TuneD is no adversary: it is about to get our values.
+    """
     for wish in planned.wishes if planned.persists else []:
-        others = dict.fromkeys(source.sentence for source in conflicts([wish], found, default_kb))
+        others = dict.fromkeys(
+            source.sentence
+            for source in conflicts([wish], found, default_kb)
+            if not (merges and source.kind == "tuned")
+        )
         if others:
             raise ValueError(f"{wish.variable} is {wish.value}, but {'; '.join(others)}: change that, or the inventory")
 

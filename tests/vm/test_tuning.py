@@ -123,7 +123,7 @@ def test_an_active_tuned_profile_is_met_not_fought(playbook, machines):
         assert undone.code == 0, undone.output
         assert machines[1].run("tuned-adm active").stdout.strip() == "Current active profile: ours"
     finally:
-        machines[1].run("systemctl stop tuned; rm -r /etc/tuned/ours; git --version >/dev/null 2>&1 || true")
+        machines[1].run("systemctl stop tuned; rm -r /etc/tuned/ours")
         machines[1].run("echo > /etc/tuned/active_profile; rm -f /etc/tuned/profile_mode; true")
     assert tune(playbook).code == 0
 
@@ -147,7 +147,6 @@ def test_a_run_killed_between_two_settings_can_be_undone(playbook, machines):
 def test_pages_of_1_gib_wait_for_the_boot_and_are_there_after_it(playbook, machines):
     """The machines boot without GRUB, so its program is a stand-in and the words come from qemu."""
     pools = [*WISH["hugepages_pools"], {"size_kb": 1048576, "count": 1, "at_boot": True}]
-    # a hole in every gigabyte: none can be had at runtime
     machines[0].run(
         "printf '#!/bin/sh\\ntouch /root/grub-updated\\n' > /usr/sbin/update-grub; chmod +x /usr/sbin/update-grub"
     )
