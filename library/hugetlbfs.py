@@ -92,11 +92,15 @@ def unit_of(module: AnsibleModule, path: str) -> str:
     return checked(module, ["systemd-escape", "--path", "--suffix=mount", path])
 
 
-def mount(module: AnsibleModule, path: str, options: str, unit: str) -> None:
-    """Make the folder and mount, by the unit when there is one; each is recorded before it happens."""
+def make_folder(path: str) -> None:
+    """Recorded before all that lives on it: a rollback goes backwards, and can only remove what is no mount point."""
     if not Path(path).is_dir():
         snapshot.record("folder", path, "", path)
         Path(path).mkdir(parents=True)
+
+
+def mount(module: AnsibleModule, path: str, options: str, unit: str) -> None:
+    """Mount, by the unit when there is one; else recorded before it happens."""
     if unit:
         checked(module, ["systemctl", "start", unit])
     else:
@@ -128,6 +132,8 @@ def main() -> None:
         owned = [hugetlbfs.unit_file(wish, units[wish.path], default_kb) for wish in wishes if persists]
         plan = tuning.plan([], {file.path: file for file in owned}, persists)
         if not module.check_mode:
+            for path, _ in owed:
+                make_folder(path)
             for change in plan.files:
                 enable(module, change)
             for path, options in owed:
