@@ -178,6 +178,11 @@ def plan(wanted: list[Wish], states: dict[str, State], root: Path = Path("/")) -
     others = {unit: units.given(unit, path(unit), states[unit].names, root) for unit in files_wanted}
     for wish in wanted:
         refuse(wish, states[wish.unit], others[wish.unit])
+        twin = next((other for other in wanted if other is not wish and other.unit in states[wish.unit].names), None)
+        if twin:
+            raise ValueError(
+                f"{twin.variable} names {twin.unit}, which is {wish.unit} of {wish.variable} by another name"
+            )
     planned = {unit: files.plan(path(unit), file, root) for unit, file in files_wanted.items()}
     owed_by = {
         unit: owed(unit, environment, planned[unit], others[unit], states[unit].pid, root)

@@ -62,8 +62,10 @@ class Given:
 
 
 def parse_show(text: str, units: list[str]) -> dict[str, State]:
-    """Read `systemctl show --property …` of the units: a block each, in their order."""
+    """Read `systemctl show --property …` of the units: a block each, in their order. Raises ValueError on less."""
     blocks = [dict(_property(line) for line in block.splitlines()) for block in text.strip().split("\n\n")]
+    if len(blocks) != len(units):
+        raise ValueError(f"systemctl show tells of {len(blocks)} units, and was asked for {', '.join(units)}")
     return {unit: _state(block) for unit, block in zip(units, blocks)}
 
 

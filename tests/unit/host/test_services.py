@@ -187,6 +187,15 @@ def test_a_tunable_is_refused_where_another_file_preloads_an_allocator(fake_root
         planned(root, wish("glibc-thp"))
 
 
+def test_two_names_of_one_unit_are_refused(fake_root):
+    both = wishes([service("ssh"), service("sshd")], LIBRARIES)
+    state = State("loaded", names=("ssh.service", "sshd.service"))
+    with pytest.raises(
+        ValueError, match=r"\[1\] names sshd.service, which is ssh.service of jemalloc_services\[0\] by ano"
+    ):
+        planned(fake_root(UNIT), *both, state=state)
+
+
 def test_a_file_of_our_name_that_is_not_ours_is_refused_and_never_removed(fake_root):
     root = fake_root({**UNIT, f"{FOLDER}/stethos.conf": "[Service]\n"})
     with pytest.raises(ValueError, match=f"/{FOLDER}/stethos.conf is there and was not written by this tool"):

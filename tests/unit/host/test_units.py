@@ -35,6 +35,11 @@ def test_reads_a_block_for_each_unit():
     assert found["gone.service"] == State(names=("gone.service",))
 
 
+def test_an_answer_about_fewer_units_is_not_guessed_at():
+    with pytest.raises(ValueError, match=r"tells of 2 units, and was asked for a.service, b.service, c.service"):
+        units.parse_show(SHOW, ["a.service", "b.service", "c.service"])
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
