@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arms import ARMS, LEVERS
-from . import allocators, files, process, snapshot, units
+from . import allocators, files, process, units
 from .files import FileChange, OwnedFile
 from .units import Given, State
 
@@ -198,18 +198,11 @@ def plan(wanted: list[Wish], states: dict[str, State], root: Path = Path("/")) -
 
 
 def write(change: FileChange, root: Path = Path("/")) -> None:
-    """Write or remove a drop-in; a folder made for it goes when it is empty again."""
-    folder = (root / change.path).parent
-    shown = f"/{Path(change.path).parent}"
-    if change.after is not None and not folder.is_dir():
-        snapshot.record("folder", shown, "", shown, root)
-        folder.mkdir(parents=True)
+    """Write or remove a drop-in; its folder goes when nothing else is in it, as in a rollback."""
     files.write(change, root)
-    made = [entry for entry in snapshot.read(root) if (entry.kind, entry.path) == ("folder", shown)]
-    if change.after is None and made:
-        if not any(folder.iterdir()):
-            folder.rmdir()
-        snapshot.forget(made, root)
+    folder = (root / change.path).parent
+    if change.after is None and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def unknown(wish: Wish, state: State) -> str:
