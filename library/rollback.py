@@ -56,6 +56,8 @@ def undo(module: AnsibleModule, step: snapshot.Undo) -> str:
             return run(module, ["umount", path])
         if step.entry.kind == "tuned":
             return run(module, ["tuned-adm", "profile", *step.entry.before.split()])
+        if step.entry.kind == "boot words":
+            return run(module, boot.removal(step.entry.wrote))
         if step.entry.kind == "unit":
             return run(module, ["systemctl", "disable", "--now", "--quiet", path])
         if step.entry.kind == "file":
@@ -72,7 +74,7 @@ def renew(module: AnsibleModule, removed: list[str]) -> None:
     ours = [Path("/", path) for path in removed if path.startswith("etc/systemd/system/")]
     for folder in {Path("/", path).parent for path in removed}:
         made_for_it = folder.name.endswith(".service.d") or folder.name.startswith("stethos-")
-        if made_for_it and not any(folder.iterdir()):
+        if made_for_it and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     if ours:
         module.run_command(["systemctl", "daemon-reload"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import knobs, meminfo, persist, tuned_merge, tuning
-from .boot import GRUB_FILE
+from .boot import GRUB_FILE, has_grubby
 from .files import OwnedFile
 from .knobs import Change
 from .source import POOLS
@@ -107,7 +107,7 @@ def plan(wanted: list[PoolWish], persists: bool, merges: bool = False, root: Pat
     owned = {
         **persist.sysctl("hugepages", [wish for wish in by_sysctl.values() if wish]),
         **persist.tmpfiles("hugepages", [wish for wish in kept if not by_sysctl[wish.path]]),
-        **_boot_file([pool for pool in wanted if pool.at_boot] if persists else [], default_kb),
+        **_boot_file(boot_words(wanted, default_kb) if persists else "", root),
     }
     if merges:
         owned.update(tuned_merge.file("hugepages", [by_sysctl[wish.path] or wish for wish in kept]))
@@ -174,10 +174,15 @@ def _sysctl_of(wish: tuning.Wish, default_kb: int | None) -> tuning.Wish | None:
     return replace(wish, path=f"proc/sys/vm/{name}")
 
 
-def _boot_file(pools: list[PoolWish], default_kb: int | None) -> dict[str, OwnedFile | None]:
-    words = " ".join(f"hugepagesz={pool.size_kb or default_kb}K hugepages={pool.count}" for pool in pools)
+def boot_words(pools: list[PoolWish], default_kb: int | None) -> str:
+    """Return what the kernel command line says of the pools that are wanted at boot."""
+    wanted = [pool for pool in pools if pool.at_boot]
+    return " ".join(f"hugepagesz={pool.size_kb or default_kb}K hugepages={pool.count}" for pool in wanted)
+
+
+def _boot_file(words: str, root: Path) -> dict[str, OwnedFile | None]:
     body = f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {words}"\n'
-    return {GRUB_FILE: OwnedFile(GRUB_FILE, body) if words else None}
+    return {GRUB_FILE: OwnedFile(GRUB_FILE, body) if words and not has_grubby(root) else None}
 
 
 def _pool_of(variable: str, found: list[Pool], wish: PoolWish, default_kb: int | None) -> Pool:

@@ -30,7 +30,7 @@ class RefusedError(ValueError):
 @dataclass(frozen=True)
 class Entry:
     """One thing we changed: a `knob` with its values, a `mount`, a `folder` we made for it, a `file`, a
-    `unit` we enabled, or the `tuned` profiles.
+    `unit` we enabled, the `tuned` profiles, or `boot words` given to grubby.
 
     `settled` is False between the intent and the read-back.
     """
@@ -120,7 +120,7 @@ def plan_rollback(entries: list[Entry], mounted: set[str], root: Path = Path("/"
     for entry in reversed(entries):
         if entry.kind == "mount":
             undos.append(Undo(entry, gone=entry.path in mounted))
-        elif entry.kind in ("unit", "tuned"):
+        elif entry.kind in ("unit", "tuned", "boot words"):
             undos.append(Undo(entry, gone=True))
         elif entry.kind == "file":
             undos.append(_undo_file(entry, root / entry.path))

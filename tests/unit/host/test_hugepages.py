@@ -129,3 +129,29 @@ def test_a_pool_that_waits_for_the_boot_is_no_deviation():
     [waiting] = hugepages.await_boot([row], [PoolWish(count=4, at_boot=True)])
     assert waiting.pending_reboot
     assert waiting.deviation == ""
+
+
+def test_arm64_with_base_pages_of_64_kib_has_its_own_sizes(fake_root):
+    """Sizes as such a kernel lists them; its default is 512 MiB, and so is what vm.nr_hugepages counts."""
+    root = fake_root(
+        {"proc/meminfo": "MemTotal: 67108864 kB\nMemAvailable: 33554432 kB\nHugepagesize: 524288 kB\n"}
+        | pool_files(POOLS, 2048, 0)
+        | pool_files(POOLS, 524288, 0)
+        | pool_files(POOLS, 16777216, 0)
+    )
+    planned = hugepages.plan([PoolWish(count=4), PoolWish(size_kb=2048, count=8)], persists=True, root=root)
+    assert [change.path for change in planned.changes] == [
+        f"{POOLS}/hugepages-524288kB/nr_hugepages",
+        f"{POOLS}/hugepages-2048kB/nr_hugepages",
+    ]
+    assert [file.path for file in planned.files] == [
+        "etc/sysctl.d/zz-stethos-hugepages.conf",
+        "etc/tmpfiles.d/00-stethos-hugepages.conf",
+    ]
+
+
+def test_a_node_with_grubby_gets_its_words_through_it_and_no_grub_file(root):
+    (root / "usr/sbin").mkdir(parents=True)
+    (root / "usr/sbin/grubby").touch()
+    pools = [PoolWish(size_kb=1 << 20, count=2, at_boot=True)]
+    assert not any("grub" in change.path for change in hugepages.plan(pools, persists=True, root=root).files)
