@@ -119,6 +119,7 @@ def test_somebody_elses_file_is_named_with_its_line_and_not_fought(playbook, mac
 
 def test_an_active_tuned_profile_is_met_not_fought(playbook, machines):
     profile = "[main]\\ninclude=virtual-guest\\n[vm]\\ntransparent_hugepages=always\\n"
+    machines[1].run("cp -a /etc/tuned /root/tuned")
     machines[1].run(f"mkdir -p /etc/tuned/ours; printf '{profile}' > /etc/tuned/ours/tuned.conf")
     machines[1].run("systemctl start tuned && tuned-adm profile ours")
     try:
@@ -137,8 +138,7 @@ def test_an_active_tuned_profile_is_met_not_fought(playbook, machines):
         assert undone.code == 0, undone.output
         assert machines[1].run("tuned-adm active").stdout.strip() == "Current active profile: ours"
     finally:
-        machines[1].run("systemctl stop tuned; rm -r /etc/tuned/ours")
-        machines[1].run("echo > /etc/tuned/active_profile; rm -f /etc/tuned/profile_mode; true")
+        machines[1].run("systemctl stop tuned; rm -r /etc/tuned; mv /root/tuned /etc/tuned")
     assert tune(playbook).code == 0
 
 
