@@ -34,7 +34,13 @@ left:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import hugetlbfs, knobs, snapshot
+from ansible.module_utils.probe_agent.host import boot, files, hugetlbfs, knobs, snapshot
+
+
+def run(module: AnsibleModule, command: list[str]) -> str:
+    """Return what the command complained of, or nothing."""
+    code, _, error = module.run_command(command)
+    return error.strip() if code else ""
 
 
 def undo(module: AnsibleModule, step: snapshot.Undo) -> str:
@@ -42,20 +48,37 @@ def undo(module: AnsibleModule, step: snapshot.Undo) -> str:
     path = step.entry.path
     try:
         if step.change:
-            actual = knobs.write(step.change)
-            return (
-                ""
-                if actual == step.change.after
-                else f"/{path} was to become {step.change.after} again, and is {actual}"
-            )
-        if step.gone and step.entry.kind == "mount":
-            code, _, error = module.run_command(["umount", path])
-            return error.strip() if code else ""
-        if step.gone and not any(Path(path).iterdir()):  # files that others put there stay
+            actual, wanted = knobs.write(step.change), step.change.after
+            return "" if actual == wanted else f"/{path} was to become {wanted} again, and is {actual}"
+        if not step.gone:
+            return ""
+        if step.entry.kind == "mount":
+            return run(module, ["umount", path])
+        if step.entry.kind == "tuned":
+            return run(module, ["tuned-adm", "profile", *step.entry.before.split()])
+        if step.entry.kind == "boot words":
+            return run(module, boot.removal(step.entry.wrote))
+        if step.entry.kind == "unit":
+            return run(module, ["systemctl", "disable", "--now", "--quiet", path])
+        if step.entry.kind == "file":
+            Path("/", path).unlink()
+        elif not any(Path(path).iterdir()):  # files that others put into our folder stay
             Path(path).rmdir()
     except OSError as error:
         return f"{path}: {error.strerror}"
     return ""
+
+
+def renew(module: AnsibleModule, removed: list[str]) -> None:
+    """Tell systemd and the boot loader that files of theirs are gone. Raises ValueError where that fails."""
+    ours = [Path("/", path) for path in removed if path.startswith("etc/systemd/system/")]
+    for folder in {Path("/", path).parent for path in removed}:
+        made_for_it = folder.name.endswith(".service.d") or folder.name.startswith("stethos-")
+        if made_for_it and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    if ours:
+        module.run_command(["systemctl", "daemon-reload"])
+    boot.renew([files.FileChange(path, "", None) for path in removed], module.run_command)
 
 
 def now_there(step: snapshot.Undo) -> str:
@@ -65,7 +88,7 @@ def now_there(step: snapshot.Undo) -> str:
 def described(step: snapshot.Undo) -> str:
     if step.change:
         return f"/{step.change.path} is {step.change.after} again"
-    return f"{step.entry.path} is unmounted" if step.entry.kind == "mount" else f"{step.entry.path} is removed"
+    return f"{step.entry.kind} {step.entry.path} is gone"
 
 
 def main() -> None:
@@ -79,6 +102,11 @@ def main() -> None:
     if not module.check_mode:
         failed = {step.entry: problem for step in steps for problem in [undo(module, step)] if problem}
         snapshot.forget([step.entry for step in steps if step.entry not in failed])
+        done = [step.entry for step in steps if step.gone and step.entry not in failed]
+        try:
+            renew(module, [entry.path for entry in done if entry.kind == "file"])
+        except (OSError, ValueError) as error:
+            module.warn(str(error))
 
     acted = [step for step in steps if (step.change or step.gone) and step.entry not in failed]
     result = {

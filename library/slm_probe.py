@@ -97,7 +97,10 @@ def measure(params: dict, spec: specs.Spec) -> tuple[int, str]:
     file.write_text(json.dumps(spec.to_json()))
     agent = subprocess.Popen(
         [params["python"], "-m", "probe_agent", "run", "--spec", str(file), "--out", str(result)],
-        env={**os.environ, "PYTHONPATH": params["agent"]},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [params["agent"], os.environ.get("PYTHONPATH")])),
+        },
         stdin=subprocess.DEVNULL,
         preexec_fn=end_with_us,
         stdout=subprocess.PIPE,

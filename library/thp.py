@@ -1,13 +1,15 @@
 #!/usr/bin/python
-"""Ansible module: set transparent huge pages on the running kernel and say what they really became."""
+"""Ansible module: set transparent huge pages, now and for the next boots, and say what they really became."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: thp
-short_description: Set transparent huge pages at runtime
+short_description: Set transparent huge pages
 description:
   - Writes only what is named, reads it back, and keeps the value found before the first write for a rollback.
+  - Refuses to persist a value that something else on the node would overwrite, naming file and line.
+  - A setting this node cannot have is skipped with the reason.
 options:
   enabled:
     description: When processes get huge pages for anonymous memory. One of the words this kernel offers.
@@ -15,9 +17,36 @@ options:
   defrag:
     description: What a page fault may do to find a huge page. One of the words this kernel offers.
     type: str
+  shmem_enabled:
+    description: The same as enabled for shared memory. One of the words this kernel offers.
+    type: str
+  use_zero_page:
+    description: Whether a read fault gets the shared huge zero page. 0 or 1.
+    type: int
+  per_size:
+    description: Page size in KiB to its enabled word, for kernels with several sizes.
+    type: dict
+  khugepaged:
+    description: Settings of the daemon that collapses small pages.
+    type: dict
+    suboptions:
+      defrag: {description: Whether it may compact memory. 0 or 1., type: int}
+      pages_to_scan: {description: Pages to scan at each pass., type: int}
+      scan_sleep_millisecs: {description: Rest between passes., type: int}
+      alloc_sleep_millisecs: {description: Rest after a huge page could not be had., type: int}
+      max_ptes_none: {description: Empty small pages it may fill up to make a huge one., type: int}
+  tuned:
+    description: What to do where an active TuneD profile sets something else; merge adds a profile behind it.
+    type: str
+    choices: [refuse, merge]
+    default: refuse
+  persist:
+    description: Write the values again at each boot, through tmpfiles.d.
+    type: bool
+    default: false
 attributes:
   check_mode: {support: full, description: Plans without writing.}
-  diff_mode: {support: full, description: Shows each file before and after.}
+  diff_mode: {support: full, description: Shows each value and file before and after.}
 author: The Stethos developers
 """
 
@@ -26,43 +55,55 @@ EXAMPLES = r"""
   thp:
     enabled: madvise
     defrag: never
+    khugepaged: {pages_to_scan: 4096}
+    persist: true
 """
 
 RETURN = r"""
-before: {description: Values found., type: dict, returned: always, sample: {enabled: always}}
-after:
-  description: Values read back, or planned in check mode.
-  type: dict
+settings:
+  description: A row for each setting named, as it stands.
+  type: list
+  elements: dict
   returned: always
-  sample: {enabled: madvise}
+  sample: [{variable: thp_enabled, desired: madvise, actual: madvise, persisted: true, skipped: "", deviation: ""}]
+skipped_settings: {description: Variable to why this node cannot have it., type: dict, returned: always}
+not_persisted: {description: Why the values will not survive a reboot. Else empty., type: str, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import snapshot, thp
+from ansible.module_utils.probe_agent.host import meminfo, persist, sources, thp, tuned, tuned_merge, tuning
 
-ARGUMENTS = {"enabled": {"type": "str"}, "defrag": {"type": "str"}}
+ARGUMENTS = {
+    "enabled": {"type": "str"},
+    "defrag": {"type": "str"},
+    "shmem_enabled": {"type": "str"},
+    "use_zero_page": {"type": "int"},
+    "per_size": {"type": "dict"},
+    "khugepaged": {"type": "dict", "options": {name: {"type": "int"} for name in thp.KHUGEPAGED}},
+    "tuned": {"type": "str", "choices": ["refuse", "merge"], "default": "refuse"},
+    "persist": {"type": "bool", "default": False},
+}
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    wanted = {name: value for name, value in module.params.items() if value is not None}
+    unpersisted = persist.missing() if module.params["persist"] else ""
     try:
-        found = thp.read()
-        changes = thp.plan(found, wanted)
+        found, default_kb = sources.read(), meminfo.default_page_kb()
+        merges = module.params["tuned"] == "merge" and tuned.state().active
+        plan = thp.plan(module.params, persists=module.params["persist"] and not unpersisted, merges=merges)
+        tuning.refuse_a_fight(plan, found, default_kb, merges)
         if not module.check_mode:
-            snapshot.apply(changes)
-            unmet = thp.plan(thp.read(), wanted)
-            if unmet:
-                module.fail_json(
-                    msg=f"asked for {unmet[0].after} in /{unmet[0].path}, and the kernel kept {unmet[0].before}"
-                )
+            plan = tuning.carry_out(plan)
+            if merges and tuned_merge.owed("thp"):
+                tuned_merge.activate("thp", module.run_command)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
 
-    before = {name: found.general[name].value for name in wanted}
-    after = {name: str(value) for name, value in wanted.items()}
-    texts = ("".join(f"/{thp.FOLDER}/{name} = {value}\n" for name, value in state.items()) for state in (before, after))
-    module.exit_json(changed=bool(changes), before=before, after=after, diff=dict(zip(("before", "after"), texts)))
+    result = tuning.outcome(plan, tuning.rows(plan, found, default_kb))
+    for variable, reason in result["skipped_settings"].items():
+        module.warn(f"{variable} is skipped: {reason}")
+    module.exit_json(**result, not_persisted=unpersisted)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from types import ModuleType
 
 from . import fingerprint
 from .bench import Bench, Skipped
-from .engines.fresh import PACKAGE_PARENT, ProcessFailed, last_words
+from .engines.fresh import ProcessFailed, last_words, python_path
 from .host import state
 from .probes import allocator, load
 from .progress import Progress
@@ -82,7 +82,7 @@ def _prepare(spec: Spec, deadline: float) -> Path:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "probe_agent.models.prepare", json.dumps(request)],
-            env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)},
+            env={**os.environ, **python_path()},
             capture_output=True,
             text=True,
             timeout=max(1.0, deadline - time.monotonic()),

@@ -26,12 +26,15 @@ class ActionModule(ActionBase):
         folder = Path(self._task.args.get("reports_dir") or ROOT / "reports/runs").expanduser().absolute()
         name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         archive = bundle.write(ROOT / ".cache/agent")
+        text = archive.with_name(f"{archive.name}.b64")  # a fact of each host would carry it a thousand times
+        if not text.exists():
+            text.write_text(base64.b64encode(archive.read_bytes()).decode())
         facts = {
             "id": name,
             "dir": str(folder / name),
             "root": str(ROOT),
             "agent_name": archive.name.removesuffix(".tar.gz"),
-            "agent_archive": base64.b64encode(archive.read_bytes()).decode(),
+            "agent_archive": str(text),
             "requirements": (ROOT / "requirements/node.lock").read_text().split(),
         }
         return {**result, "changed": False, "ansible_facts": {"stethos_run": facts}}

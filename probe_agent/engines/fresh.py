@@ -50,7 +50,7 @@ def run(module: str, job: dict[str, Any], environment: dict[str, str], deadline:
         began = time.perf_counter()
         child = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps({**job, "events": writer})],
-            env={**os.environ, **environment, "PYTHONPATH": str(PACKAGE_PARENT)},
+            env={**os.environ, **environment, **python_path()},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -74,6 +74,11 @@ def run(module: str, job: dict[str, Any], environment: dict[str, str], deadline:
         if child.returncode:
             raise ProcessFailed(_epitaph(child, log))
     return Finished(stages, reply, memory, wall_s)
+
+
+def python_path() -> dict[str, str]:
+    """Return the environment in which a child finds the agent, and still whatever the operator's path adds."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))}
 
 
 def _follow(events: Any, child: subprocess.Popen, began: float, deadline: float) -> tuple[dict[str, float], dict]:

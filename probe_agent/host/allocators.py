@@ -39,6 +39,13 @@ def find(root: Path = Path("/"), machine: str = "") -> dict[str, str]:
     return found
 
 
+def expected(root: Path = Path("/"), machine: str = "") -> dict[str, str]:
+    """Return where each library is or, once a package has brought it, will be."""
+    debian, others = folders(machine or platform.machine())[:2]
+    folder = debian if (root / debian).is_dir() else others
+    return {**{name: f"/{folder}/{libraries[0]}" for name, libraries in NAMES.items()}, **find(root, machine)}
+
+
 def loads(library: str) -> str | None:
     """Return None when a process starts with `library` preloaded, else why not, in one sentence."""
     environment = {**os.environ, "LD_PRELOAD": library}

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import mounts
+from .files import OwnedFile
 from .mounts import Mount
+from .tuning import Row
 
+UNITS = "etc/systemd/system"
 UNITS_KB = {"k": 1, "m": 1 << 10, "g": 1 << 20}
 
 
 @dataclass(frozen=True)
-class Wish:
+class MountWish:
     """A mount the operator asks for. `size_kb` None takes the kernel's default page size."""
 
     path: str
@@ -48,7 +51,7 @@ def page_size_kb(mount: Mount) -> int | None:
 
 
 def plan(
-    found: list[Mount], wish: Wish, sizes_kb: list[int], default_kb: int | None, root: Path = Path("/")
+    found: list[Mount], wish: MountWish, sizes_kb: list[int], default_kb: int | None, root: Path = Path("/")
 ) -> str | None:
     """Return the options to mount with, or None when the mount is there already.
 
@@ -58,8 +61,6 @@ def plan(
     target = root / wish.path.lstrip("/")
     if not wish.path.startswith("/"):
         raise ValueError(f"hugetlbfs_mounts has path {wish.path}, and must be an absolute path")
-    if not sizes_kb or default_kb is None:
-        raise ValueError(f"hugetlbfs_mounts has path {wish.path}, and this node's kernel has no hugetlb pages")
     if wish.size_kb is not None and wish.size_kb not in sizes_kb:
         sizes = ", ".join(map(str, sizes_kb))
         raise ValueError(f"hugetlbfs_mounts has size_kb {wish.size_kb} for {wish.path}, and must be one of {sizes}")
@@ -82,3 +83,37 @@ def plan(
             "unmount it first"
         )
     return None
+
+
+def unit_file(wish: MountWish, unit: str, default_kb: int) -> OwnedFile:
+    """Return the unit that mounts at boot, before anything that waits for local filesystems. `unit` is its name."""
+    body = f"""[Unit]
+Description=Huge pages on {wish.path}
+DefaultDependencies=no
+Conflicts=umount.target
+Before=local-fs.target umount.target
+
+[Mount]
+What=none
+Where={wish.path}
+Type=hugetlbfs
+Options={wish.options(default_kb)}
+
+[Install]
+WantedBy=local-fs.target
+"""
+    return OwnedFile(f"{UNITS}/{unit}", body)
+
+
+def row(wish: MountWish, found: list[Mount], default_kb: int | None, persisted: bool | None, skipped: str) -> Row:
+    """Return how the wish stands, given all mounts."""
+    size_kb = wish.size_kb or default_kb
+    here = [mount for mount in found if mount.target == wish.path and mount.fstype == "hugetlbfs"]
+    return Row(
+        variable=f"hugetlbfs_mounts[{wish.path}]",
+        path=wish.path.lstrip("/"),
+        desired=f"pagesize {size_kb} kB",
+        actual=f"pagesize {page_size_kb(here[-1])} kB" if here else None,
+        persisted=persisted,
+        skipped=skipped,
+    )

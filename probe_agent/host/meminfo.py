@@ -20,6 +20,11 @@ def read(root: Path = Path("/")) -> dict[str, int]:
     return parse((root / "proc/meminfo").read_text())
 
 
+def default_page_kb(root: Path = Path("/")) -> int | None:
+    """Return the huge page size that vm.nr_hugepages speaks of, None on a kernel without hugetlb."""
+    return read(root).get("Hugepagesize")
+
+
 def huge_lines(fields: dict[str, int]) -> dict[str, int]:
     """Return what `grep -i huge /proc/meminfo` shows, and `Hugetlb`."""
     return {name: value for name, value in fields.items() if "huge" in name.lower()}

@@ -19,9 +19,18 @@ from .knobs import Change
 FILE = "var/lib/stethos/snapshot.json"
 
 
+class RefusedError(ValueError):
+    """The kernel, or the way /sys is mounted, did not take a value."""
+
+    def __init__(self, change: Change, error: OSError) -> None:
+        super().__init__(f"/{change.path} does not take {change.after}: {error.strerror}")
+        self.errno = error.errno
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One thing we changed: a `knob` with its values, a `mount`, or a `folder` we made for it.
+    """One thing we changed: a `knob` with its values, a `mount`, a `folder` we made for it, a `file`, a
+    `unit` we enabled, the `tuned` profiles, or `boot words` given to grubby.
 
     `settled` is False between the intent and the read-back.
     """
@@ -94,11 +103,13 @@ def apply(
     """Carry the changes out, each kept for rollback first. Returns path to the value read back."""
     actual = {}
     for change in changes:
+        entries = read(root)
         record("knob", change.path, change.before, change.after, root)
         try:
             actual[change.path] = write(change, root)
         except OSError as error:
-            raise ValueError(f"/{change.path} does not take {change.after}: {error.strerror}") from error
+            _write(entries, root)  # nothing was changed
+            raise RefusedError(change, error) from error
         record("knob", change.path, change.before, actual[change.path], root, settled=True)
     return actual
 
@@ -109,11 +120,24 @@ def plan_rollback(entries: list[Entry], mounted: set[str], root: Path = Path("/"
     for entry in reversed(entries):
         if entry.kind == "mount":
             undos.append(Undo(entry, gone=entry.path in mounted))
+        elif entry.kind in ("unit", "tuned", "boot words"):
+            undos.append(Undo(entry, gone=True))
+        elif entry.kind == "file":
+            undos.append(_undo_file(entry, root / entry.path))
         elif entry.kind == "folder":
             undos.append(Undo(entry, gone=(root / entry.path.lstrip("/")).is_dir()))
         else:
             undos.append(_undo_knob(entry, knobs.read(entry.path, root)))
     return undos
+
+
+def _undo_file(entry: Entry, file: Path) -> Undo:
+    """Our files had no forerunner, so going back means taking them away."""
+    if not file.exists():
+        return Undo(entry)
+    if entry.settled and file.read_text() != entry.wrote:
+        return Undo(entry, foreign=f"/{entry.path} was edited after we wrote it, and stays")
+    return Undo(entry, gone=True)
 
 
 def _undo_knob(entry: Entry, found: knobs.Knob | None) -> Undo:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from . import knobs
-from .knobs import Change, Knob
+from . import knobs, persist, tuned_merge, tuning
+from .knobs import Knob
+from .tuning import Wish
 
 FOLDER = "sys/kernel/mm/transparent_hugepage"
+GENERAL = ("enabled", "defrag", "shmem_enabled", "use_zero_page")
+KHUGEPAGED = ("defrag", "pages_to_scan", "scan_sleep_millisecs", "alloc_sleep_millisecs", "max_ptes_none")
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,6 @@ class Thp:
     general: dict[str, Knob]
     khugepaged: dict[str, Knob]
     per_size: dict[str, dict[str, Knob]]
-
-    @property
-    def available(self) -> bool:
-        return "enabled" in self.general
 
     def values(self) -> dict[str, object]:
         """Return the state as plain values, ready for JSON."""
@@ -38,10 +38,7 @@ class Thp:
 
 def read(root: Path = Path("/")) -> Thp:
     """Return the state of THP under `root`."""
-    folder = root / FOLDER
-    sizes = sorted(
-        (entry.name for entry in folder.glob("hugepages-*kB")), key=lambda name: int(name[len("hugepages-") : -2])
-    )
+    sizes = sorted((entry.name for entry in (root / FOLDER).glob("hugepages-*kB")), key=lambda name: int(name[10:-2]))
     return Thp(
         general=knobs.read_folder(FOLDER, root),
         khugepaged=knobs.read_folder(f"{FOLDER}/khugepaged", root),
@@ -56,12 +53,29 @@ def read(root: Path = Path("/")) -> Thp:
     )
 
 
-def plan(found: Thp, wanted: dict[str, object]) -> list[Change]:
-    """Return the writes that turn `found` into `wanted`, a map of file name to value.
+def wishes(wanted: dict[str, Any]) -> list[Wish]:
+    """Return a wish for each setting that is named; None and absent mean: leave it as it is.
 
-    Only what `wanted` names is touched. Raises ValueError, naming the variable `thp_<name>`.
+    `per_size` maps a size in KiB to its `enabled`, `khugepaged` a file's name to its value. Raises ValueError for a
+    size that is no number.
     """
-    if wanted and not found.available:
-        raise ValueError("thp_enabled cannot be set: this node's kernel has no transparent huge pages")
-    changes = (knobs.plan(f"thp_{name}", found.general.get(name), value) for name, value in wanted.items())
-    return [change for change in changes if change]
+    general = ((name, wanted.get(name)) for name in GENERAL)
+    named = [Wish(f"thp_{name}", f"{FOLDER}/{name}", str(value)) for name, value in general if value is not None]
+    for size, value in (wanted.get("per_size") or {}).items():
+        if not str(size).isdigit():
+            raise ValueError(f"thp_per_size has the size {size}, and must have sizes in KiB such as 64")
+        named.append(Wish(f"thp_per_size[{size}]", f"{FOLDER}/hugepages-{size}kB/enabled", str(value)))
+    for name, value in (wanted.get("khugepaged") or {}).items():
+        if value is not None:
+            named.append(Wish(f"thp_khugepaged[{name}]", f"{FOLDER}/khugepaged/{name}", str(value)))
+    return named
+
+
+def plan(wanted: dict[str, Any], persists: bool, merges: bool = False, root: Path = Path("/")) -> tuning.Plan:
+    """Return what is owed for `wanted`, as `wishes` takes it. `merges` adds a TuneD profile."""
+    wished = wishes(wanted)
+    kept = tuning.present(wished, root) if persists else []
+    owned = persist.tmpfiles("thp", kept)
+    if merges:
+        owned.update(tuned_merge.file("thp", kept))
+    return tuning.plan(wished, owned, persists, root)

@@ -1,6 +1,7 @@
 """The tuning roles on this machine's own kernel: applied, read back, converged, put back."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,9 @@ def test_a_second_run_changes_nothing_and_a_rollback_undoes_everything(playbook)
     assert POOL.read_text() == "16\n"
     assert [mount.target for mount in hugetlbfs.read()] == ["/mnt/stethos-test"]
 
-    second = playbook("playbooks/tune.yml", **WISH)
+    second = playbook("playbooks/tune.yml", "-vvv", **WISH)
     assert (second.code, second.recap["local"]["changed"]) == (0, 0), second.output
+    assert 0 < second.output.count("Using module file") <= 12  # each costs a fleet a round trip
 
     undone = playbook("playbooks/rollback.yml")
     assert (undone.code, undone.recap["local"]["changed"]) == (0, 1), undone.output
@@ -46,6 +48,52 @@ def test_check_mode_shows_each_change_and_makes_none(playbook):
         assert line in planned.output
     assert machine_state() == before
     assert snapshot.read() == []
+
+
+@pytest.mark.usefixtures("machine")
+def test_words_for_yes_and_no_are_taken_from_the_command_line(playbook):
+    """A boolean given as -e name=value is text; a condition on it once ended a run half-way."""
+    words = ("-e", "jemalloc_install=false", "-e", "tuning_keep=yes", "-e", "tuning_persist=no")
+    done = playbook("playbooks/tune.yml", *words, **{**WISH, "hugetlbfs_mounts": []})
+    assert done.code == 0, done.output
+
+
+@pytest.mark.usefixtures("machine")
+def test_verify_names_what_is_not_as_wished(playbook):
+    assert playbook("playbooks/tune.yml", **WISH).code == 0
+    assert playbook("playbooks/tune.yml", "--tags", "verify", **WISH).code == 0
+    POOL.write_text("3")
+    found = playbook("playbooks/tune.yml", "--tags", "verify", **WISH)
+    assert found.code == 2
+    assert (
+        "hugepages_pools[0] is to be 16, and /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages is 3"
+        in found.output
+    )
+
+
+HOLDER = """
+import mmap, sys
+held = mmap.mmap(-1, 4 << 21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)  # MAP_HUGETLB
+for page in range(4):
+    held[page << 21] = 1
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_shrinking_pool_keeps_the_pages_in_use_and_verify_says_so(playbook):
+    assert playbook("playbooks/tune.yml", "--tags", "hugepages", **WISH).code == 0
+    none = {**WISH, "hugepages_pools": [{"size_kb": 2048, "count": 0}]}
+    command = [sys.executable, "-c", HOLDER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        assert playbook("playbooks/tune.yml", "--tags", "hugepages", **none).code == 0
+        assert POOL.read_text() == "4\n"
+        assert "hugepages_pools[0] is to be 0" in playbook("playbooks/tune.yml", "--tags", "verify", **none).output
+        process.stdin.close()
+    assert playbook("playbooks/tune.yml", "--tags", "hugepages", **none).code == 0
+    assert POOL.read_text() == "0\n"
 
 
 @pytest.mark.usefixtures("machine")

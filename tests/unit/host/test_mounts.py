@@ -3,7 +3,7 @@
 import pytest
 
 from probe_agent.host import hugetlbfs, mounts
-from probe_agent.host.hugetlbfs import Wish
+from probe_agent.host.hugetlbfs import MountWish
 
 MOUNTINFO = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 30 22 0:26 / /mnt/huge rw,relatime shared:12 - hugetlbfs none rw,pagesize=2M,mode=1770
@@ -28,11 +28,11 @@ def test_reads_targets_types_and_options(found):
 
 
 def test_a_mount_that_is_there_owes_nothing(found, tmp_path):
-    assert hugetlbfs.plan(found, Wish("/mnt/huge"), SIZES, 2048, tmp_path) is None
+    assert hugetlbfs.plan(found, MountWish("/mnt/huge"), SIZES, 2048, tmp_path) is None
 
 
 def test_options_carry_the_whole_wish(found, tmp_path):
-    wish = Wish("/mnt/huge1g", size_kb=1 << 20, mode="1770", uid=0, gid=100, limit_mb=4096)
+    wish = MountWish("/mnt/huge1g", size_kb=1 << 20, mode="1770", uid=0, gid=100, limit_mb=4096)
     expected = "pagesize=1048576K,mode=1770,uid=0,gid=100,size=4096M"
     assert hugetlbfs.plan(found, wish, SIZES, 2048, tmp_path) == expected
 
@@ -40,12 +40,12 @@ def test_options_carry_the_whole_wish(found, tmp_path):
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [
-        (Wish("mnt/huge"), "has path mnt/huge, and must be an absolute path"),
-        (Wish("/mnt/new", size_kb=64), "has size_kb 64 for /mnt/new, and must be one of 2048, 1048576"),
-        (Wish("/mnt/huge", size_kb=1 << 20), "which is mounted with 2048"),
-        (Wish("/mnt/with space"), "where tmpfs is mounted"),
-        (Wish("/mnt/file"), "has path /mnt/file, which is a file"),
-        (Wish("/mnt/full"), "has path /mnt/full, which holds files"),
+        (MountWish("mnt/huge"), "has path mnt/huge, and must be an absolute path"),
+        (MountWish("/mnt/new", size_kb=64), "has size_kb 64 for /mnt/new, and must be one of 2048, 1048576"),
+        (MountWish("/mnt/huge", size_kb=1 << 20), "which is mounted with 2048"),
+        (MountWish("/mnt/with space"), "where tmpfs is mounted"),
+        (MountWish("/mnt/file"), "has path /mnt/file, which is a file"),
+        (MountWish("/mnt/full"), "has path /mnt/full, which holds files"),
     ],
 )
 def test_refuses_in_a_sentence(found, tmp_path, wish, sentence):
@@ -54,8 +54,3 @@ def test_refuses_in_a_sentence(found, tmp_path, wish, sentence):
     (tmp_path / "mnt/file").touch()
     with pytest.raises(ValueError, match=sentence):
         hugetlbfs.plan(found, wish, SIZES, 2048, tmp_path)
-
-
-def test_a_kernel_without_hugetlb_says_so(found, tmp_path):
-    with pytest.raises(ValueError, match="no hugetlb pages"):
-        hugetlbfs.plan(found, Wish("/mnt/new"), [], None, tmp_path)

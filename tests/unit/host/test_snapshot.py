@@ -2,7 +2,7 @@
 
 import pytest
 
-from probe_agent.host import snapshot
+from probe_agent.host import files, snapshot
 from probe_agent.host.knobs import Change
 
 KNOB = "sys/knob"
@@ -71,3 +71,28 @@ def test_a_broken_snapshot_is_not_guessed_at(root):
     (root / snapshot.FILE).write_text("{half")
     with pytest.raises(ValueError, match="cannot be read as a snapshot"):
         snapshot.read(root)
+
+
+def test_a_refused_write_leaves_nothing_to_undo(root):
+    def refuse(change, where):
+        raise OSError(30, "Read-only file system")
+
+    with pytest.raises(snapshot.RefusedError) as refused:
+        snapshot.apply([Change(KNOB, "old", "new")], root, write=refuse)
+    assert refused.value.errno == 30
+    assert snapshot.read(root) == []
+
+
+def test_our_file_is_taken_away_unless_somebody_edited_it(root):
+    change = files.plan("etc/ours.conf", files.OwnedFile("etc/ours.conf", "x = 1\n"), root)
+    files.write(change, root)
+    assert undo_of(root).gone
+    (root / "etc/ours.conf").write_text("# Managed by stethos\nx = 2\n")
+    assert "was edited after we wrote it" in undo_of(root).foreign
+
+
+def test_a_file_of_somebody_elses_is_never_overwritten(root):
+    (root / "etc").mkdir()
+    (root / "etc/theirs.conf").write_text("x = 1\n")
+    with pytest.raises(ValueError, match="was not written by this tool"):
+        files.plan("etc/theirs.conf", files.OwnedFile("etc/theirs.conf", ""), root)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from probe_agent.host import thp
+from probe_agent.host import files, thp
 from probe_agent.host.knobs import Change
 
 STATE = {
@@ -24,27 +24,50 @@ def test_reads_the_whole_state(fake_root):
     }
 
 
+def plan(root, **wanted):
+    return thp.plan(wanted, persists=False, root=root)
+
+
 def test_plans_only_what_differs(fake_root):
-    found = thp.read(fake_root(STATE))
-    assert thp.plan(found, {"enabled": "always", "defrag": "madvise"}) == [
-        Change(f"{thp.FOLDER}/enabled", "madvise", "always")
+    root = fake_root(STATE)
+    planned = plan(root, enabled="always", defrag="madvise", shmem_enabled=None)
+    assert planned.changes == [Change(f"{thp.FOLDER}/enabled", "madvise", "always")]
+    assert plan(root).changes == []
+
+
+def test_every_part_of_thp_can_be_named(fake_root):
+    planned = plan(fake_root(STATE), per_size={64: "madvise"}, khugepaged={"pages_to_scan": 512, "defrag": None})
+    assert planned.changes == [
+        Change(f"{thp.FOLDER}/hugepages-64kB/enabled", "never", "madvise"),
+        Change(f"{thp.FOLDER}/khugepaged/pages_to_scan", "4096", "512"),
     ]
-    assert thp.plan(found, {}) == []
 
 
 def test_refuses_a_word_the_kernel_does_not_offer(fake_root):
     with pytest.raises(ValueError, match="thp_enabled is allways, and must be one of always, madvise, never"):
-        thp.plan(thp.read(fake_root(STATE)), {"enabled": "allways"})
+        plan(fake_root(STATE), enabled="allways")
+    with pytest.raises(ValueError, match="thp_per_size has the size big"):
+        plan(fake_root(STATE), per_size={"big": "always"})
 
 
-def test_an_older_kernel_without_the_file_is_named(fake_root):
-    with pytest.raises(ValueError, match="thp_shmem_enabled is advise, and this kernel has no such setting"):
-        thp.plan(thp.read(fake_root(STATE)), {"shmem_enabled": "advise"})
+def test_what_an_older_kernel_lacks_is_skipped_with_the_reason(fake_root):
+    planned = plan(fake_root(STATE), shmem_enabled="advise")
+    assert planned.changes == []
+    assert planned.skipped == {"thp_shmem_enabled": f"this node's kernel has no /{thp.FOLDER}/shmem_enabled"}
 
 
-def test_a_kernel_without_thp_takes_no_wish_but_no_wish_is_fine(tmp_path):
-    found = thp.read(tmp_path)
-    assert not found.available
-    assert thp.plan(found, {}) == []
-    with pytest.raises(ValueError, match="no transparent huge pages"):
-        thp.plan(found, {"enabled": "never"})
+def test_a_kernel_without_thp_skips_every_wish(tmp_path):
+    assert list(plan(tmp_path, enabled="never").skipped) == ["thp_enabled"]
+    assert plan(tmp_path).skipped == {}
+
+
+def test_what_is_persisted_is_what_the_kernel_has(fake_root):
+    root = fake_root(STATE)
+    [file] = thp.plan({"enabled": "always", "shmem_enabled": "advise"}, persists=True, root=root).files
+    assert file.path == "etc/tmpfiles.d/00-stethos-thp.conf"
+    assert file.after.startswith("# Managed by stethos")
+    assert file.after.endswith(f"w /{thp.FOLDER}/enabled - - - - always\n")
+    files.write(file, root)
+    assert thp.plan({"enabled": "always"}, persists=True, root=root).files == []
+    [removal] = thp.plan({"enabled": "always"}, persists=False, root=root).files
+    assert removal.after is None

@@ -1,0 +1,60 @@
+"""The kernel command line of the next boots: by grubby where it is, else by a drop-in for GRUB's own configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable
+
+from . import snapshot
+from .files import FileChange
+
+GRUB_FILE = "etc/default/grub.d/zz-stethos.cfg"
+GRUBBY = "usr/sbin/grubby"  # the RHEL family, whose GRUB reads no drop-ins
+COMMANDS = (["/usr/sbin/update-grub"], ["/usr/sbin/grub2-mkconfig", "-o", "/boot/grub2/grub.cfg"])  # Debian, SUSE
+
+Run = Callable[[list], tuple]  # takes a command, returns status, output and errors
+
+
+def has_grubby(root: Path = Path("/")) -> bool:
+    return (root / GRUBBY).exists()
+
+
+def owed(words: str, run: Run, root: Path = Path("/")) -> bool:
+    """Return whether grubby has still to be told `words`."""
+    if not words or not has_grubby(root):
+        return False
+    _, out, _ = run([f"/{GRUBBY}", "--info=DEFAULT"])
+    return words not in out
+
+
+def add(words: str, run: Run, root: Path = Path("/")) -> None:
+    """Add `words` for every kernel, recorded for rollback first. Raises ValueError when grubby fails."""
+    snapshot.record("boot words", "grubby", "", words, root, settled=True)
+    _checked([f"/{GRUBBY}", "--update-kernel=ALL", f"--args={words}"], run)
+
+
+def removal(words: str) -> list[str]:
+    """Return the command that takes `words` away again."""
+    return [f"/{GRUBBY}", "--update-kernel=ALL", f"--remove-args={words}"]
+
+
+def renew(changes: list[FileChange], run: Run) -> None:
+    """Turn GRUB's defaults into its configuration, when our drop-in is among `changes`.
+
+    Raises ValueError when the program for it fails or is not there.
+    """
+    if not any(change.path == GRUB_FILE for change in changes):
+        return
+    command = next((command for command in COMMANDS if Path(command[0]).exists()), None)
+    if command is None:
+        raise ValueError(
+            f"/{GRUB_FILE} has changed, and this node has neither update-grub nor grub2-mkconfig: "
+            "add its words to the kernel command line by hand"
+        )
+    _checked(command, run)
+
+
+def _checked(command: list[str], run: Run) -> None:
+    code, out, error = run(command)
+    if code:
+        raise ValueError(f"{Path(command[0]).name} failed: {(error or out).strip()[-300:]}")
