@@ -12,8 +12,26 @@ from typing import Any
 from . import models, paths
 
 PROFILES = {"quick": 1, "standard": 3, "certify": 6}
-PROBES = ("load", "allocator")
+# In the order in which they run: those that share a server's start stand together, and kv, which needs its own, is last.
+PROBES = ("load", "allocator", "bandwidth", "serving", "batching", "curves", "kv")
 LONGEST_S = 24 * 3600
+LONGEST_TOKENS = 1 << 24
+
+# Field → the smallest and the largest value; of a list, that of each element.
+LIMITS: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "deadline_s": (1, LONGEST_S),
+    "max_model_len": (64, LONGEST_TOKENS),
+    "gpu_memory_utilization": (0.05, 0.98),
+    "server_port": (0, 65535),
+    "server_wait_s": (1, LONGEST_S),
+    "batch_requests": (2, 10_000),
+    "batch_tokens": (2, 4096),
+    "concurrencies": (1, 4096),
+    "prompt_lengths": (1, LONGEST_TOKENS),
+    "kv_lengths": (64, LONGEST_TOKENS),
+    "kv_sequences": (1, 4096),
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +39,10 @@ class Spec:
     """`profile` sets the fresh processes per arm; `deadline_s` ends the whole run, children included.
 
     `drop_caches` lets the load probe drop the page cache of the whole node instead of the model's files only.
-    `seed` orders the arms.
+    `seed` orders the arms and draws the prompts. `max_model_len` is that of the server which serving, batching and curves
+    share; lengths beyond what the model takes are cut to that. `kv_lengths` and `prompt_lengths` are tokens. `server_flags`
+    are added to vLLM's command line; `server_port` 0 takes a free one. `resume` keeps what an earlier run measured under
+    the same fingerprint.
     """
 
     model: str = "synthetic:tiny"
@@ -33,6 +54,19 @@ class Spec:
     seed: int = 1
     deadline_s: int = 1800
     drop_caches: bool = False
+    resume: bool = False
+    max_model_len: int = 4096
+    gpu_memory_utilization: float = 0.9
+    server_eager: bool = True
+    server_flags: tuple[str, ...] = ()
+    server_port: int = 0
+    server_wait_s: int = 600
+    batch_requests: int = 32
+    batch_tokens: int = 32
+    concurrencies: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    prompt_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+    kv_lengths: tuple[int, ...] = (512, 1024, 2048, 4096, 8192, 16384, 32768)
+    kv_sequences: int = 16
     models_dir: str = str(paths.HOME / "models")
     state_dir: str = str(paths.STATE)
 
@@ -56,6 +90,8 @@ def parse(document: dict[str, Any]) -> Spec:
             raise ValueError(f"{name} is no field of a probe spec, which has {', '.join(kinds)}")
         if kinds[name] is tuple and isinstance(value, (list, tuple)):
             given[name] = tuple(value)
+        elif kinds[name] is float and type(value) is int:
+            given[name] = float(value)
         elif type(value) is not kinds[name]:
             raise ValueError(f"probe_{name} is {value!r}, and must be of type {kinds[name].__name__}")
     spec = Spec(**given)
@@ -70,8 +106,19 @@ def _check(spec: Spec) -> None:
     if unknown or not spec.probes or len(set(spec.probes)) < len(spec.probes):
         named = ", ".join(map(str, unknown or spec.probes)) or "empty"
         raise ValueError(f"probe_probes has {named}, and must name one or more of {', '.join(PROBES)}, each once")
-    if not 1 <= spec.deadline_s <= LONGEST_S:
-        raise ValueError(f"probe_deadline_s is {spec.deadline_s}, and must be between 1 and {LONGEST_S} seconds")
-    if spec.seed < 0:
-        raise ValueError(f"probe_seed is {spec.seed}, and must be 0 or more")
+    for name, limits in LIMITS.items():
+        _check_range(name, getattr(spec, name), *limits)
+    if not all(isinstance(flag, str) for flag in spec.server_flags):
+        raise ValueError(f"probe_server_flags is {list(spec.server_flags)}, and must be a list of strings")
     models.check(spec.model, spec.model_revision)
+
+
+def _check_range(name: str, value: Any, low: float, high: float) -> None:
+    if not isinstance(value, tuple):
+        if not low <= value <= high:
+            raise ValueError(f"probe_{name} is {value}, and must be between {low} and {high}")
+        return
+    wrong = [each for each in value if type(each) is not int or not low <= each <= high]
+    if wrong or not value or len(set(value)) < len(value):
+        shown = ", ".join(map(str, wrong or value)) or "empty"
+        raise ValueError(f"probe_{name} has {shown}, and must hold whole numbers between {low} and {high}, each once")
