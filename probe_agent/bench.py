@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .arms import Arm
-from .engines import fresh
+from .engines import fresh, vllm_server
+from .engines.servers import Servers
+from .engines.vllm_server import Server, Start
 from .progress import Progress
-from .spec import Spec
+from .spec import SERVER_PAIRS, Spec
 
 CHILD = "probe_agent.engines.transformers_child"
 QUIET = {
@@ -32,12 +34,13 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """`deadline` is a time.monotonic() value that ends the whole run."""
+    """`deadline` is a time.monotonic() value that ends the whole run. At most one server runs at a time."""
 
     spec: Spec
     model: Path
     progress: Progress
     deadline: float
+    servers: Servers
 
     def process(self, arm: Arm, new_tokens: int, generations: int) -> tuple[dict[str, Any], fresh.Finished]:
         """Measure one fresh process. Returns the row every probe keeps, and all that the process gave."""
@@ -57,3 +60,15 @@ class Bench:
             "device": done.reply["device"],
         }
         return row, done
+
+    def needs_server(self) -> None:
+        """Raise Skipped where no vLLM server is started: by the profile, or for want of vLLM."""
+        if self.spec.profile not in SERVER_PAIRS:
+            raise Skipped(f"profile {self.spec.profile} starts no server")
+        lacks = vllm_server.lacks()
+        if lacks:
+            raise Skipped(lacks)
+
+    def server(self, start: Start | None = None) -> Server:
+        """Return the shared vLLM server, started when first asked for, or one of its own for `start`."""
+        return self.servers.fresh(start) if start else self.servers.shared()

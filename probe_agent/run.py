@@ -17,13 +17,22 @@ from types import ModuleType
 from . import fingerprint
 from .bench import Bench, Skipped
 from .engines.fresh import ProcessFailed, last_words, python_path
+from .engines.servers import Servers
 from .host import state
-from .probes import allocator, load
+from .probes import allocator, bandwidth, batching, curves, kv, load, serving
 from .progress import Progress
 from .result import ResultFile
 from .spec import Spec
 
-PROBES: dict[str, ModuleType] = {"load": load, "allocator": allocator}
+PROBES: dict[str, ModuleType] = {
+    "load": load,
+    "allocator": allocator,
+    "bandwidth": bandwidth,
+    "serving": serving,
+    "batching": batching,
+    "curves": curves,
+    "kv": kv,
+}
 
 
 class Stopped(Exception):
@@ -59,10 +68,21 @@ def _measure(spec: Spec, result: ResultFile, progress: Progress, deadline: float
     result.describe(host_memory=state.read())
     model = _prepare(spec, deadline)
     result.describe(fingerprint=fingerprint.read(spec, model, result.document["host_memory"]["memory_total_mb"]))
-    bench = Bench(spec, model, progress, deadline)
-    for name in spec.probes:
-        probe = PROBES[name]
-        progress.phase(name)
+    servers = Servers(spec, model, result.path.parent, deadline)
+    bench = Bench(spec, model, progress, deadline, servers)
+    try:
+        _probe_all(bench, result)
+    finally:
+        servers.stop()
+        result.describe(server_logs=servers.logs())
+    progress.phase("done")
+
+
+def _probe_all(bench: Bench, result: ResultFile) -> None:
+    for name, probe in PROBES.items():
+        if name not in bench.spec.probes:
+            continue
+        bench.progress.phase(name)
         try:
             for row in probe.rows(bench):
                 result.add(name, row)
@@ -73,7 +93,6 @@ def _measure(spec: Spec, result: ResultFile, progress: Progress, deadline: float
         else:
             samples = result.samples(name)
             result.close(name, "ok", evidence=probe.evidence(samples, bench), headline=probe.headline(samples))
-    progress.phase("done")
 
 
 def _prepare(spec: Spec, deadline: float) -> Path:
