@@ -18,7 +18,7 @@ from . import fingerprint
 from .bench import Bench, Skipped
 from .engines.fresh import ProcessFailed, last_words, python_path
 from .engines.servers import Servers
-from .host import state
+from .host import loans, state
 from .probes import allocator, bandwidth, batching, curves, kv, load, serving
 from .progress import Progress
 from .result import ResultFile
@@ -47,6 +47,8 @@ def run(spec: Spec, out: Path) -> int:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _alone(Path(spec.state_dir)):
+            for sentence in loans.give_back(str(Path(spec.state_dir).absolute() / loans.NAME)):
+                _say(sentence)
             result, progress = ResultFile(out, spec), Progress(out.with_name("progress.json"))
             try:
                 _measure(spec, result, progress, deadline)

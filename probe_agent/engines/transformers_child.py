@@ -35,6 +35,8 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from . import bytecode, pinning
+
     stage("imports")
     on_gpu = torch.cuda.is_available()
 
@@ -63,6 +65,7 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
         settle()
         latencies.append(time.perf_counter() - began)
         produced = output.shape[1] - inputs["input_ids"].shape[1]
+    uncompiled, modules = bytecode.missing(sys.modules.values())
     return {
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
@@ -70,6 +73,9 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
         "prompt_tokens": inputs["input_ids"].shape[1],
         "new_tokens": produced,
         "generation_latencies_s": latencies,
+        "modules": modules,
+        "modules_uncompiled": uncompiled,
+        "pinned": pinning.measure(job["pin_mb"]) if on_gpu and job["pin_mb"] else None,
         "gpu_allocated_peak_mb": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None,
     }
 
