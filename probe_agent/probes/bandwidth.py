@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .. import gpu, models
+from .. import gpu, models, placement
 from ..arms import ARMS, CONTROL
 from ..bench import QUIET, Bench
 from ..engines import fresh
@@ -81,8 +81,8 @@ def _transfers(bench: Bench) -> list[Row]:
     except fresh.ProcessFailed as error:
         if time.monotonic() >= bench.deadline:
             raise
-        seconds = time.perf_counter() - began
-        return [{"measure": COPIES[0], "repeat": 0, "bytes": None, "seconds": seconds, "error": str(error)}]
+        seconds, said = time.perf_counter() - began, f"nothing was measured on any GPU: {error}"
+        return [{"measure": COPIES[0], "repeat": 0, "bytes": None, "seconds": seconds, "error": said}]
 
 
 def _child(bench: Bench, job: dict[str, Any]) -> list[Row]:
@@ -91,14 +91,14 @@ def _child(bench: Bench, job: dict[str, Any]) -> list[Row]:
 
 def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[str, Any]:
     """Return where things sit, what the figures rest on, and in `unread` a sentence for each thing not known."""
-    found, process, links = topology.nodes(root), topology.allowed(root), gpu.links()
-    devices = [_gpu(link, _good(samples), found, process, root) for link in links]
+    nodes, process, links = topology.nodes(root), topology.allowed(root), gpu.links()
+    gpus = [placement.describe(link, _copies(samples, link["uuid"]), root) for link in links]
     cold = [row for row in samples if row["measure"] == "read_cold"]
     evicted = all(row["resident_pages_at_start"] <= EVICTED_SHARE * row["pages"] for row in cold)
     return {
-        "gpus": [device for device, _ in devices],
+        "gpus": gpus,
         "numa": {
-            "nodes": [{**asdict(node), "cpus": topology.format_list(node.cpus)} for node in found],
+            "nodes": [{**asdict(node), "cpus": topology.format_list(node.cpus)} for node in nodes],
             "allowed_cpus": topology.format_list(process.cpus),
             "allowed_memory_nodes": topology.format_list(process.memory_nodes),
         },
@@ -110,63 +110,11 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
         "generation": steadiness(samples),
         "unread": [
             *_failures(samples),
-            *_silent(samples, links, found),
+            *_silent(samples, links, nodes),
             *([] if evicted else [_not_evicted(cold)]),
-            *(sentence for _, sentences in devices for sentence in sentences),
+            *(sentence for pair in zip(links, gpus, strict=True) for sentence in placement.unread(*pair)),
         ],
     }
-
-
-def _gpu(
-    link: dict[str, Any], samples: list[Row], nodes: list[topology.Node], process: topology.Allowed, root: Path
-) -> tuple[Row, list[str]]:
-    """Return where one GPU sits and how it is linked, and a sentence for each thing that could not be read.
-
-    What NVML does not give, sysfs may. The link is that of the copies where there were any.
-    """
-    device = topology.pci_device(link["pci_bus_id"], root) if link["pci_bus_id"] else None
-    near = topology.nearness(device and device.numa_node, nodes, process)
-    of_bus = device.link if device else topology.Link()
-    copied = [row for row in samples if row.get("gpu") == link["uuid"] and row["measure"] in COPIES]
-    pcie = topology.Link(
-        generation=_most(*(row.get("pcie_generation") for row in copied), link["pcie_generation"], of_bus.generation),
-        width=_most(*(row.get("pcie_width") for row in copied), link["pcie_width"], of_bus.width),
-        max_generation=_most(link["pcie_max_generation"], of_bus.max_generation),
-        max_width=_most(link["pcie_max_width"], of_bus.max_width),
-    )
-    below = topology.shortfall(pcie)
-    row = {
-        "uuid": link["uuid"],
-        "name": link["name"],
-        "pci_address": device and device.address,
-        "numa_node": device and device.numa_node,
-        "cpus_near": topology.format_list(
-            cpu for node in nodes if device and node.number == device.numa_node for cpu in node.cpus
-        ),
-        "process_is_near": near.verdict,
-        "nearness": near.sentence,
-        "iommu": device.iommu if device else "",
-        "pcie": {**asdict(pcie), "read": "during copies" if copied else "at rest"},
-        "pcie_below_device": below,
-    }
-    unread = [
-        f"{name} of {link['uuid']} could not be read: sysfs does not have it, and NVML says {link['unread'][key]}"
-        for name, value, key in (
-            ("PCI address", device, "pci_bus_id"),
-            ("PCIe generation", pcie.generation, "pcie_generation"),
-            ("PCIe width", pcie.width, "pcie_width"),
-            ("the device's highest PCIe generation", pcie.max_generation, "pcie_max_generation"),
-            ("the device's widest PCIe link", pcie.max_width, "pcie_max_width"),
-        )
-        if value is None
-    ]
-    if near.verdict == "unknown":
-        unread.append(f"NUMA node of {link['uuid']} is not known: {near.sentence}")
-    return row, unread
-
-
-def _most(*values: int | None) -> int | None:
-    return max((value for value in values if value), default=None)
 
 
 def _failures(samples: list[Row]) -> list[str]:
@@ -185,8 +133,8 @@ def _silent(samples: list[Row], links: list[dict[str, Any]], nodes: list[topolog
     elif device == "cpu":
         sentences.append("torch uses no GPU although NVML sees one: pinned memory and copies were not measured")
     else:
-        reached = {row.get("gpu") for row in samples}
-        hidden = (link["uuid"] for link in links if link["uuid"] not in reached)
+        reached = {row["gpu"] for row in samples if "gpu" in row}
+        hidden = [link["uuid"] for link in links if reached and link["uuid"] not in reached]
         sentences += [f"nothing was copied to {uuid}: torch does not see it (CUDA_VISIBLE_DEVICES?)" for uuid in hidden]
     if not nodes:
         sentences.append(f"this kernel has no /{topology.NODES}: its NUMA nodes are not known")
@@ -266,6 +214,10 @@ def headline(samples: list[Row]) -> dict[str, float]:
 def _slowest(chosen: list[Row]) -> float | None:
     rates = [_rate([row for row in chosen if row["gpu"] == one], 2**30) for one in {row["gpu"] for row in chosen}]
     return min(rates, default=None)
+
+
+def _copies(samples: list[Row], uuid: str) -> list[Row]:
+    return [row for row in _good(samples) if row["measure"] in COPIES and row["gpu"] == uuid]
 
 
 def _good(samples: list[Row]) -> list[Row]:

@@ -125,7 +125,7 @@ def test_what_nvml_does_not_give_comes_from_sysfs_or_is_said(told):
     found = told([row("h2d_pinned", gpu="GPU-1"), *generations(1, device="cuda:0")], [link], files)
     assert found["gpus"][0]["pcie"]["width"] == 16
     assert found["unread"] == [
-        "PCIe generation of GPU-1 could not be read: sysfs does not have it, and NVML says Not Supported"
+        "pcie_generation of GPU-1 could not be read: sysfs does not have it, and NVML says Not Supported"
     ]
 
 
@@ -135,11 +135,35 @@ def test_what_nvml_does_not_give_comes_from_sysfs_or_is_said(told):
         ("cpu", [], "NVML and torch see no GPU: pinned memory, copies and PCIe links were not measured"),
         ("cpu", [LINK], "torch uses no GPU although NVML sees one: pinned memory and copies were not measured"),
         ("cuda:0", [], "NVML sees no GPU although torch uses one: its NUMA node and PCIe link are not known"),
-        ("cuda:0", [LINK], "nothing was copied to GPU-1: torch does not see it (CUDA_VISIBLE_DEVICES?)"),
     ],
 )
 def test_a_measure_never_goes_missing_in_silence(told, device, links, sentence):
     assert told(generations(1, device=device), links)["unread"] == [sentence]
+
+
+def test_a_gpu_without_an_address_is_still_described(told):
+    link = {**LINK, "pci_bus_id": None, "unread": {"pci_bus_id": "Not Supported"}}
+    found = told([row("h2d_pinned", gpu="GPU-1"), *generations(1, device="cuda:0")], [link])
+    assert found["gpus"][0]["pcie"]["max_width"] == 16
+    assert [sentence.split(":")[0] for sentence in found["unread"]] == [
+        "pci_bus_id of GPU-1 could not be read",
+        "NUMA node of GPU-1 is not known",
+    ]
+
+
+def test_a_gpu_that_torch_does_not_see_is_named(told):
+    samples = [row("h2d_pinned", gpu="GPU-1"), *generations(1, device="cuda:0")]
+    assert told(samples, [LINK, {**LINK, "uuid": "GPU-2"}])["unread"] == [
+        "nothing was copied to GPU-2: torch does not see it (CUDA_VISIBLE_DEVICES?)"
+    ]
+
+
+def test_a_link_width_of_zero_is_no_width(told):
+    """A hypervisor's NVML answered, with nothing in it."""
+    samples = [row("h2d_pinned", gpu="GPU-1"), *generations(1, device="cuda:0")]
+    found = told(samples, [{**LINK, "pcie_width": 0}])
+    assert found["gpus"][0]["pcie"]["width"] is None
+    assert found["unread"] == ["pcie_width of GPU-1 could not be read: sysfs does not have it, and NVML says 0"]
 
 
 def test_a_cold_read_that_was_not_cold_is_said(told):
