@@ -90,7 +90,7 @@ def _no_gpu(_: Path, stack: Stack) -> str:
 
 
 def _no_choice_of_node(root: Path, _: Stack) -> str:
-    return "" if len(numa.nodes(root)) > 1 else "this node has one NUMA node, so there is nothing to choose"
+    return "" if len(numa.candidates(root)) > 1 else "there is one NUMA node, so there is nothing to choose"
 
 
 NEEDS = {
