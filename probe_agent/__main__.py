@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from . import bundle, paths
-from .arms import COMPARED
 from .run import run
 from .spec import PROBES, PROFILES, Spec, parse
 
@@ -24,9 +23,6 @@ def main() -> int:
     measure.add_argument("--model", help=f"folder, hub id or synthetic:<name> (default {Spec.model})")
     measure.add_argument("--model-revision", help="commit of a hub id")
     measure.add_argument("--profile", help=", ".join(PROFILES))
-    measure.add_argument(
-        "--arm", dest="arms", action="append", help=f"{', '.join(COMPARED)}; may be repeated (default: the profile's)"
-    )
     measure.add_argument("--seed", type=int)
     measure.add_argument("--deadline-s", type=int)
     measure.add_argument("--models-dir", help=f"where models are kept (default {paths.HOME / 'models'})")

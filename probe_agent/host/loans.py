@@ -14,6 +14,11 @@ NAME = "campaign.json"
 FILE = f"{Path(snapshot.FILE).parent}/{NAME}"
 
 
+def journal(state_dir: Path) -> str:
+    """Return the journal's path in the folder of what the agent writes."""
+    return str(state_dir.absolute() / NAME)
+
+
 def give_back(file: str = FILE, root: Path = Path("/")) -> list[str]:
     """Put back what the journal holds, and drop it. Returns a sentence for each value that stays otherwise.
 

@@ -81,7 +81,7 @@ class Loans:
     """Settings of the whole node, changed for the length of a sample. The guard starts with the first."""
 
     def __init__(self, state_dir: Path) -> None:
-        self.file = str(state_dir.absolute() / loans.NAME)
+        self.file = loans.journal(state_dir)
         self._guard: Guard | None = None
 
     def __enter__(self) -> Loans:
