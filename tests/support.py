@@ -7,9 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from probe_agent import schema
 from probe_agent.host import hugepages, hugetlbfs, thp
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +28,25 @@ def machine_state() -> dict[str, object]:
         "pools": {pool.path: pool.total for pool in hugepages.read()},
         "mounts": [mount.target for mount in hugetlbfs.read()],
     }
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    for _ in range(int(seconds * 20)):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{condition.__name__} did not come true within {seconds} s")
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def result_of(folder: Path) -> dict:
+    """Return the agent's result.json in `folder`, held against its schema."""
+    document = json.loads((folder / "result.json").read_text())
+    schema.check("result", document)
+    return document
 
 
 @dataclass(frozen=True)
