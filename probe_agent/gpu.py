@@ -82,7 +82,7 @@ def first_visible(environment: Mapping[str, str]) -> Iterator[Device | None]:
     """
     with _nvml() as nvml:
         handle = _first(nvml, environment.get("CUDA_VISIBLE_DEVICES", "0")) if nvml else None
-        yield Device(nvml, handle) if handle else None
+        yield None if handle is None else Device(nvml, handle)
 
 
 def _first(nvml: Any, visible: str) -> Any:

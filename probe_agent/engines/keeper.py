@@ -30,7 +30,6 @@ PR_SET_CHILD_SUBREAPER = 36
 TICK_S = 0.1
 PSS_EVERY_S = 0.5
 PSS_SHARE = 0.05  # of one core, at most: the kernel walks every page table for it
-GRACE_S = 10.0
 RELEASE_S = 30.0
 RELEASED_MB = 64
 
@@ -45,6 +44,7 @@ class Job:
     log: str
     timeline: str
     scratch: str
+    grace_s: float
     phases: list[list[str]]
 
     def to_line(self) -> bytes:
@@ -152,7 +152,7 @@ def _keep(job: Job, leash: Leash, sampler: Sampler) -> None:
         preexec_fn=_expendable,
     )
     try:
-        _watch(server, leash, sampler)
+        _watch(server, job.grace_s, leash, sampler)
     finally:
         _end(server, leash, sampler)
     sampler.phase("gone")
@@ -163,7 +163,7 @@ def _keep(job: Job, leash: Leash, sampler: Sampler) -> None:
         leash.wait(TICK_S)
 
 
-def _watch(server: subprocess.Popen, leash: Leash, sampler: Sampler) -> None:
+def _watch(server: subprocess.Popen, grace_s: float, leash: Leash, sampler: Sampler) -> None:
     """Return when the server has ended, or is to be ended by force."""
     asked_at = None
     while not leash.gone:
@@ -175,7 +175,7 @@ def _watch(server: subprocess.Popen, leash: Leash, sampler: Sampler) -> None:
         if leash.stop and asked_at is None:
             asked_at = time.monotonic()
             server.terminate()
-        if asked_at is not None and time.monotonic() >= asked_at + GRACE_S:
+        if asked_at is not None and time.monotonic() >= asked_at + grace_s:
             return
         leash.wait(TICK_S)
 

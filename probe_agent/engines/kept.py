@@ -19,7 +19,8 @@ from ..host import process
 from . import keeper, timeline, tree
 from .fresh import ProcessFailed, python_path
 
-END_S = keeper.GRACE_S + tree.TRACKER_GRACE_S + keeper.RELEASE_S + 20
+GRACE_S = 10.0
+END_S = GRACE_S + tree.TRACKER_GRACE_S + keeper.RELEASE_S + 20
 BURIAL_S = 10.0
 
 
@@ -56,6 +57,7 @@ class Kept:
             log=str(log),
             timeline=str(self._readings),
             scratch=str(self._scratch),
+            grace_s=GRACE_S,
             phases=[list(phase) for phase in phases],
         )
         self._say(job.to_line())
@@ -110,6 +112,8 @@ class Kept:
         return self._timeline
 
     def _say(self, words: bytes) -> None:
+        if self._keeper.stdin.closed:
+            return
         with contextlib.suppress(BrokenPipeError):  # it ended; what it leaves is seen to elsewhere
             os.write(self._keeper.stdin.fileno(), words)
 
