@@ -40,7 +40,7 @@ class Stream:
         if self.error:
             return self.error
         if not self.usage:
-            return f"the answer broke off after {self.chunks} chunks"
+            return f"the answer broke off (chunks until then: {self.chunks})"
         sent = self.usage.get("completion_tokens")
         return "" if sent == asked else f"the server sent {sent} of {asked} tokens"
 
