@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,13 @@ def _first(nvml: Any, visible: str) -> Any:
             return None
     matching = [handle for handle in handles if wanted and nvml.nvmlDeviceGetUUID(handle).startswith(wanted)]
     return matching[0] if matching else None
+
+
+def memory_total_mb() -> int | None:
+    """Return the memory of the device that the agent's processes take first, None without one."""
+    with first_visible(os.environ) as device:
+        memory = device.memory_mb() if device else None
+        return memory[1] if memory else None
 
 
 def devices() -> list[dict[str, Any]]:

@@ -137,7 +137,7 @@ class Server:
         return vllm_log.cause(self.log.read_text(errors="replace")) or "it said nothing"
 
 
-def available() -> str:
+def lacks() -> str:
     """Return why vLLM cannot be started with this interpreter, or nothing."""
     return "" if importlib.util.find_spec("vllm") else f"vLLM is not installed for {sys.executable}"
 
