@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from . import fingerprint
+from . import fingerprint, resume
 from .bench import Bench, Skipped
 from .engines.fresh import ProcessFailed, last_words, python_path
 from .host import state
@@ -38,13 +39,18 @@ def run(spec: Spec, out: Path) -> int:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _alone(Path(spec.state_dir)):
-            result, progress = ResultFile(out, spec), Progress(out.with_name("progress.json"))
+            previous = _previous(spec, out)
+            result = ResultFile(out, spec)
+            progress = Progress(
+                out.with_name("progress.json"), ("model", *spec.probes), kind=f"{spec.model} {spec.profile}"
+            )
             try:
-                _measure(spec, result, progress, deadline)
+                _measure(spec, previous, result, progress, deadline)
             except (Stopped, ProcessFailed, ValueError) as error:
                 result.fail_all(str(error))
                 _say(str(error))
             result.finish()
+            progress.finish()
     except (OSError, Stopped, ValueError) as error:
         _say(f"no result can be kept in {out}: {error}")
         return 1
@@ -54,13 +60,29 @@ def run(spec: Spec, out: Path) -> int:
     return 1 if failed else 0
 
 
-def _measure(spec: Spec, result: ResultFile, progress: Progress, deadline: float) -> None:
-    progress.phase("model")
+def _previous(spec: Spec, out: Path) -> dict[str, Any] | None:
+    """Return the result to resume from, None without one that can be used."""
+    if not spec.resume:
+        return None
+    resume.set_aside(out)
+    try:
+        return resume.read(resume.previous_of(out))
+    except ValueError as error:
+        _say(str(error))
+        return None
+
+
+def _measure(
+    spec: Spec, previous: dict[str, Any] | None, result: ResultFile, progress: Progress, deadline: float
+) -> None:
     result.describe(host_memory=state.read())
     model = _prepare(spec, deadline)
     result.describe(fingerprint=fingerprint.read(spec, model, result.document["host_memory"]["memory_total_mb"]))
+    kept = resume.kept(previous, result.document) if previous else {}
+    result.take(kept)
+    progress.leave_out(set(kept))
     bench = Bench(spec, model, progress, deadline)
-    for name in spec.probes:
+    for name in [name for name in spec.probes if name not in kept]:
         probe = PROBES[name]
         progress.phase(name)
         try:
@@ -73,7 +95,6 @@ def _measure(spec: Spec, result: ResultFile, progress: Progress, deadline: float
         else:
             samples = result.samples(name)
             result.close(name, "ok", evidence=probe.evidence(samples, bench), headline=probe.headline(samples))
-    progress.phase("done")
 
 
 def _prepare(spec: Spec, deadline: float) -> Path:
