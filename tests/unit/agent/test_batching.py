@@ -98,10 +98,14 @@ def test_a_step_is_expected_to_be_as_fast_as_the_best_load_with_no_more_slots():
 
 def test_what_was_left_out_is_said():
     spec = Spec(concurrencies=(64, 1, 256), batch_requests=4)
-    samples = [*rows_of(0, "sequential", 1, 4, 8.0), *rows_of(1, "concurrent", 4, 4, 2.0), *rows_of(2, "sweep", 1, 16, 32)]
+    samples = [
+        *rows_of(0, "sequential", 1, 4, 8.0),
+        *rows_of(1, "concurrent", 4, 4, 2.0),
+        *rows_of(2, "sweep", 1, 16, 32),
+    ]
     assert batching.left_out(spec, 64, samples) == [
         "concurrency 256 is beyond the 64 sequences the server runs at once",
-        "concurrency 64 was expected to take 64 s, more than the 30 s a step may",
+        "concurrency 64 was expected to take 64 s, more than the 15 s a step may",
     ]
     complete = [*samples, *rows_of(3, "sweep", 64, 128, 20.0)]
     assert batching.left_out(Spec(concurrencies=(1, 64), batch_requests=4), 64, complete) == []

@@ -36,7 +36,10 @@ def bpe(size: int, added: list[int]) -> dict:
         ({"config": {"vocab_size": 152}, "tokenizer": bpe(120, [120, 121])}, range(120)),
         ({"config": {"text_config": {"vocab_size": 100}}, "tokenizer": bpe(100, [])}, range(100)),
         ({"config": {}, "tokenizer": {"model": {"vocab": [["a", -1.0], ["b", -2.0]]}}}, range(2)),
-        ({"config": {"vocab_size": 50}, "tokenizer_config": {"added_tokens_decoder": {"0": {}, "49": {}}}}, range(1, 49)),
+        (
+            {"config": {"vocab_size": 50}, "tokenizer_config": {"added_tokens_decoder": {"0": {}, "49": {}}}},
+            range(1, 49),
+        ),
     ],
 )
 def test_the_vocabulary_leaves_out_what_means_something(model, files, ids):
