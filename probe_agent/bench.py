@@ -9,20 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from .arms import Arm
-from .engines import fresh
+from .engines import QUIET, fresh, vllm_server
+from .engines.servers import Servers
+from .engines.vllm_server import Server, Start
 from .progress import Progress
-from .spec import Spec
+from .spec import SERVER_PAIRS, Spec
 
 CHILD = "probe_agent.engines.transformers_child"
-QUIET = {
-    # With a neighbour on one core, OpenMP threads that spin at barriers made the same 64 tokens take 30 s instead of 2.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # Nothing is fetched while the clock runs; bars and hints would only fill the log.
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 PROMPT = "Explain NUMA-aware inference in 2 short bullet points."
 
 
@@ -32,12 +25,13 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """`deadline` is a time.monotonic() value that ends the whole run."""
+    """`deadline` is a time.monotonic() value that ends the whole run. At most one server runs at a time."""
 
     spec: Spec
     model: Path
     progress: Progress
     deadline: float
+    servers: Servers
 
     def process(self, arm: Arm, new_tokens: int, generations: int) -> tuple[dict[str, Any], fresh.Finished]:
         """Measure one fresh process. Returns the row every probe keeps, and all that the process gave."""
@@ -57,3 +51,15 @@ class Bench:
             "device": done.reply["device"],
         }
         return row, done
+
+    def needs_server(self) -> None:
+        """Raise Skipped where no vLLM server is started: by the profile, or for want of vLLM."""
+        if self.spec.profile not in SERVER_PAIRS:
+            raise Skipped(f"profile {self.spec.profile} starts no server")
+        lacks = vllm_server.lacks()
+        if lacks:
+            raise Skipped(lacks)
+
+    def server(self, start: Start | None = None) -> Server:
+        """Return the shared vLLM server, started when first asked for, or one of its own for `start`."""
+        return self.servers.fresh(start) if start else self.servers.shared()

@@ -6,13 +6,14 @@ happens on the node. `schema/spec.schema.json` says the same for other tools; a 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from . import models, paths
 
 PROFILES = {"quick": 1, "standard": 3, "certify": 6}
-# In the order in which they run: those that share a server's start stand together, and kv, which needs its own, is last.
+SERVER_PAIRS = {"standard": 1, "certify": 3}  # of a cold and a warm start of vLLM, which takes ten times a process
+# In the order in which they run: those that share a server stand together; kv, which needs others, comes last.
 PROBES = ("load", "allocator", "bandwidth", "serving", "batching", "curves", "kv")
 LONGEST_S = 24 * 3600
 LONGEST_TOKENS = 1 << 24
@@ -39,10 +40,10 @@ class Spec:
     """`profile` sets the fresh processes per arm; `deadline_s` ends the whole run, children included.
 
     `drop_caches` lets the load probe drop the page cache of the whole node instead of the model's files only.
-    `seed` orders the arms and draws the prompts. `max_model_len` is that of the server which serving, batching and curves
-    share; lengths beyond what the model takes are cut to that. `kv_lengths` and `prompt_lengths` are tokens. `server_flags`
-    are added to vLLM's command line; `server_port` 0 takes a free one. `resume` keeps what an earlier run measured under
-    the same fingerprint.
+    `seed` orders the arms and draws the prompts. `max_model_len` is that of the server which serving, batching and
+    curves share; lengths beyond what the model takes are cut to that. `kv_lengths` and `prompt_lengths` are tokens.
+    `server_flags` are added to vLLM's command line; `server_port` 0 takes a free one. `resume` keeps what an earlier
+    run measured under the same fingerprint.
     """
 
     model: str = "synthetic:tiny"
@@ -96,7 +97,7 @@ def parse(document: dict[str, Any]) -> Spec:
             raise ValueError(f"probe_{name} is {value!r}, and must be of type {kinds[name].__name__}")
     spec = Spec(**given)
     _check(spec)
-    return spec
+    return replace(spec, probes=tuple(name for name in PROBES if name in spec.probes))
 
 
 def _check(spec: Spec) -> None:

@@ -69,6 +69,7 @@ def saturation(points: Sequence[tuple[int, float]]) -> Saturation | None:
 
 def rows(bench: Bench) -> Iterator[dict[str, Any]]:
     """Yield a row per request; columns that start with `load_` are the same for all requests of one load."""
+    bench.needs_server()
     server, ids = bench.server(), client.vocabulary(bench.model)
     steps = _steps(bench.spec, server.start.max_num_seqs)
     bench.progress.expect(1 + len(steps))

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..bench import QUIET, Bench
-from ..engines import client, fresh
+from ..bench import Bench
+from ..engines import QUIET, client, fresh
 from ..spec import Spec
 from . import medians
 from .alone import ask
@@ -31,6 +31,7 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
     The first repeat goes from the shortest length to the longest, each only if the shorter ones let expect that it
     keeps within its budget; the other repeats take the measured lengths in an order drawn from the seed.
     """
+    bench.needs_server()
     server = bench.server()
     lengths, _ = usable(bench.spec.prompt_lengths, server.start.max_model_len)
     bench.progress.expect(bench.spec.repeats + 1)

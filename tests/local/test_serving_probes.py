@@ -70,7 +70,9 @@ def test_the_first_token_is_timed_by_both_ends(found):
     assert {row["prompt_tokens"] for row in rows} >= {32, 64}
     assert [row["prompt_tokens"] for row in rows if row["repeat"] == 0][:2] == [32, 64]
     assert all(0 < row["server_ttft_s"] < row["ttft_s"] < row["e2e_s"] for row in rows)
-    assert all(len([row for row in rows if row["repeat"] == repeat and row["prompt_tokens"] == 64]) == 1 for repeat in range(3))
+    assert all(
+        len([row for row in rows if row["repeat"] == repeat and row["prompt_tokens"] == 64]) == 1 for repeat in range(3)
+    )
     assert "max-model-len of 2048: 2032 was measured in place" in found["curves"]["evidence"]["left_out"][0]
 
 

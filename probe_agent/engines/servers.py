@@ -1,0 +1,113 @@
+"""The vLLM servers of one run of the agent: one lives at a time, and probes that can share a start do."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import gpu
+from ..host import meminfo
+from ..models import architecture
+from ..spec import Spec
+from . import vllm_server
+from .fresh import ProcessFailed
+from .vllm_server import Server, Start, Timeline
+
+LOG_LIMIT = 64 << 10  # characters of one log that travel with the result; its end says why a start failed
+# What vLLM computes in one step. Memory and time depend on it, and its default on the device, so it is pinned.
+GPU_BATCHED_TOKENS, CPU_BATCHED_TOKENS = 8192, 2048
+CPU_KV_SHARE = 0.25  # of the memory that is available: without a GPU vLLM would help itself to most of the node's
+
+
+@dataclass(frozen=True)
+class CompileCaches:
+    """What servers compiled and keep between starts, in a folder of ours: the node's own caches stay as they are."""
+
+    folder: Path
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        return (
+            ("VLLM_CACHE_ROOT", str(self.folder / "vllm")),
+            ("TORCHINDUCTOR_CACHE_DIR", str(self.folder / "inductor")),
+            ("TRITON_CACHE_DIR", str(self.folder / "triton")),
+        )
+
+    def filled(self) -> bool:
+        """Tell whether anything compiled is there; vLLM keeps notes about models beside it, which do not count."""
+        compiled = (self.folder / name for name in ("vllm/torch_compile_cache", "inductor", "triton"))
+        return any(path.is_file() for folder in compiled for path in folder.rglob("*"))
+
+    def empty(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Servers:
+    """`folder` takes their logs. Whoever makes one calls `stop` in the end."""
+
+    def __init__(self, spec: Spec, model: Path, folder: Path, deadline: float) -> None:
+        self.spec, self.model, self.folder, self.deadline = spec, model, folder, deadline
+        self.caches = CompileCaches(Path(spec.state_dir) / "server-caches")
+        self.log_files: list[Path] = []
+        self._running: Server | None = None
+
+    def usual(self) -> Start:
+        """Return what the shared server is started with. Raises ValueError for a model without a known length."""
+        spec, shape = self.spec, architecture.read(self.model)
+        length, on_gpu = min(spec.max_model_len, shape.context_tokens), gpu.memory_total_mb() is not None
+        return Start(
+            model=self.model,
+            max_model_len=length,
+            max_num_seqs=max(*spec.concurrencies, spec.batch_requests),
+            max_num_batched_tokens=GPU_BATCHED_TOKENS if on_gpu else CPU_BATCHED_TOKENS,
+            gpu_memory_utilization=spec.gpu_memory_utilization,
+            kv_cache_memory_bytes=None if on_gpu else self._cpu_kv_bytes(length, shape.kv_bytes_per_token),
+            eager=spec.server_eager,
+            port=spec.server_port,
+            flags=spec.server_flags,
+            environment=self.caches.environment(),
+        )
+
+    def shared(self) -> Server:
+        """Return the running server where it was started as usual and still answers; else start one."""
+        usual = self.usual()
+        if self._running and self._running.start == usual and self._answers():
+            return self._running
+        return self.fresh(usual)
+
+    def fresh(self, start: Start) -> Server:
+        """End the running server, if any, and return a new one. Raises ProcessFailed."""
+        self.stop()
+        log = self.folder / f"server-{len(self.log_files)}.log"
+        self.log_files.append(log)
+        self._running = vllm_server.launch(start, log, self.spec.server_wait_s, self.deadline)
+        return self._running
+
+    def stop(self) -> Timeline | None:
+        """End the running server and return its readings. Raises ProcessFailed when GPU memory does not come back."""
+        running, self._running = self._running, None
+        if running is None:
+            return None
+        timeline = running.stop()
+        if timeline.gpu_back() is False:
+            raise ProcessFailed(
+                f"the server has ended, and {timeline.gpu_mb['after']:.0f} MiB of the GPU's memory are in use where "
+                f"{timeline.gpu_mb['before']:.0f} were before its start"
+            )
+        return timeline
+
+    def logs(self) -> dict[str, str]:
+        """Return the end of each log by the name of its file."""
+        return {log.name: log.read_text(errors="replace")[-LOG_LIMIT:] for log in self.log_files if log.exists()}
+
+    def _answers(self) -> bool:
+        try:
+            self._running.check()
+        except ProcessFailed:
+            return False
+        return True
+
+    def _cpu_kv_bytes(self, length: int, bytes_per_token: int | None) -> int:
+        available = meminfo.read()["MemAvailable"] << 10
+        wanted = self.spec.kv_sequences * length * (bytes_per_token or 0) or available
+        return int(min(wanted, CPU_KV_SHARE * available))

@@ -1,0 +1,188 @@
+"""GPU memory and KV cache against max-model-len: tier 3A of the labs, as the two curves that it really is.
+
+*Capacity*: at a fixed share of the device's memory the KV cache holds the same number of tokens whatever max-model-len
+is; what changes is how many sequences of that length fit. *Footprint*: the memory that N sequences of a length really
+need, from a server whose KV cache is sized for just them. One start tells the capacity for every length. The footprint
+is measured at the shortest and the longest length and follows for those between; profile certify starts the middle one
+too, and the capacity at both ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from .. import gpu
+from ..bench import Bench, Skipped
+from ..engines.vllm_server import Cache, Server
+from ..host import meminfo
+from ..models import architecture
+
+MIB = 1 << 20
+# Of what vLLM may take of a GPU, and of a node's memory: model, activations and other processes need the rest.
+GPU_SHARE, CPU_SHARE = 0.7, 0.25
+
+
+def rows(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Yield a row per length and kind. Memory is what the device had in use above what it had before the start."""
+    bench.needs_server()
+    per_token = _bytes_per_token(bench)
+    lengths, _ = _lengths(bench, per_token)
+    validated = bench.spec.profile == "certify"
+    ends = sorted({lengths[0], lengths[-1]})
+    started = sorted({*ends, lengths[len(lengths) // 2]}) if validated else ends
+    bench.progress.expect(1 + len(started) + validated * len(ends))
+
+    bench.progress.step("capacity of the shared server")
+    server = bench.server()
+    known = server.cache()
+    yield _capacity(server.start.max_model_len, known, per_token, server)
+    again = [length for length in ends if validated and length != server.start.max_model_len]
+    for length in again:
+        bench.progress.step(f"capacity at {length} tokens")
+        server = bench.server(dataclasses.replace(bench.servers.usual(), max_model_len=length))
+        yield _capacity(length, server.cache(), per_token, server)
+    for length in lengths:
+        if length not in (*again, bench.servers.usual().max_model_len):
+            yield _capacity(length, known, per_token)
+
+    measured = []
+    for length in started:
+        bench.progress.step(f"footprint of {bench.spec.kv_sequences} sequences of {length} tokens")
+        measured.append(_footprint(bench, length, known.block_size, per_token))
+        yield measured[-1]
+    for length in lengths:
+        if length not in started:
+            yield _derived(length, bench.spec.kv_sequences, known.block_size, per_token, measured)
+
+
+def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
+    """Return the architecture's bytes per token beside the measured ones, and which lengths were left out and why."""
+    per_token = _bytes_per_token(bench)
+    on_gpu = gpu.memory_total_mb() is not None
+    return {
+        "bytes_per_token_architecture": per_token,
+        "bytes_per_token_measured": _slope([row for row in samples if row["how"] == "measured"]),
+        "memory": "gpu" if on_gpu else "pss",
+        "gpu_memory_utilization": bench.spec.gpu_memory_utilization if on_gpu else None,
+        "left_out": _lengths(bench, per_token)[1],
+    }
+
+
+def headline(samples: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the tokens that fit, and the measured bytes of one."""
+    tokens = [row["kv_tokens"] for row in samples if row["kind"] == "capacity" and row["how"] == "measured"]
+    slope = _slope([row for row in samples if row["how"] == "measured"])
+    return {
+        **({"kv_capacity_tokens": tokens[0]} if tokens else {}),
+        **({"kv_bytes_per_token": round(slope, 1)} if slope is not None else {}),
+    }
+
+
+def footprint_tokens(length: int, sequences: int, block_size: int) -> int:
+    """Return the tokens for which blocks must be there: a sequence takes whole blocks."""
+    return -(-length // block_size) * block_size * sequences
+
+
+def _bytes_per_token(bench: Bench) -> int:
+    known = architecture.read(bench.model).kv_bytes_per_token
+    if known is None:
+        raise Skipped(f"{bench.spec.model} keeps no keys and values per head, so no footprint can be asked for")
+    return known
+
+
+def _lengths(bench: Bench, per_token: int) -> tuple[list[int], list[str]]:
+    """Return the lengths to size, and a sentence for those left out."""
+    wanted, context = sorted(bench.spec.kv_lengths), architecture.read(bench.model).context_tokens
+    room_mb = _room_mb(bench.spec.gpu_memory_utilization)
+    longest = room_mb * MIB // (bench.spec.kv_sequences * per_token)
+    kept = [length for length in wanted if length <= min(context, longest)]
+    said = []
+    if beyond := [str(length) for length in wanted if length > context]:
+        said.append(f"{', '.join(beyond)} tokens are more than the {context} that the model takes")
+    if large := [str(length) for length in wanted if longest < length <= context]:
+        said.append(f"{bench.spec.kv_sequences} sequences of {', '.join(large)} tokens need more than {room_mb} MiB")
+    if not kept:
+        raise ValueError(f"probe_kv_lengths has nothing to size: {'; '.join(said)}")
+    return kept, said
+
+
+def _room_mb(utilization: float) -> int:
+    """Return the memory that footprints may take: the model and the server's own need have to fit beside it."""
+    total_mb = gpu.memory_total_mb()
+    if total_mb:
+        return int(GPU_SHARE * utilization * total_mb)
+    return int(CPU_SHARE * meminfo.read()["MemTotal"]) >> 10
+
+
+def _capacity(length: int, cache: Cache, per_token: int, server: Server | None = None) -> dict[str, Any]:
+    """Return the row of a length: measured on a server, or, without one, what its cache would mean at that length."""
+    return {
+        "kind": "capacity",
+        "how": "measured" if server else "derived",
+        "max_model_len": length,
+        "memory_used_mb": _memory_used(server) if server else None,
+        "kv_tokens": cache.tokens,
+        "kv_bytes": cache.tokens * per_token,
+        "blocks": cache.blocks,
+        "block_size": cache.block_size,
+        "max_concurrency": round(cache.tokens / footprint_tokens(length, 1, cache.block_size), 2),
+        "sequences": None,
+        "ready_s": server.ready_s if server else None,
+    }
+
+
+def _footprint(bench: Bench, length: int, block_size: int, per_token: int) -> dict[str, Any]:
+    """Start a server whose KV cache holds just the wanted sequences, and return what it took."""
+    sequences = bench.spec.kv_sequences
+    asked = footprint_tokens(length, sequences, block_size) * per_token
+    server = bench.server(
+        dataclasses.replace(
+            bench.servers.usual(), max_model_len=length, max_num_seqs=sequences, kv_cache_memory_bytes=asked
+        )
+    )
+    return {**_capacity(length, server.cache(), per_token, server), "kind": "footprint", "kv_bytes": asked,
+            "sequences": sequences}  # fmt: skip
+
+
+def _derived(
+    length: int, sequences: int, block_size: int, per_token: int, measured: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the row of a length between measured ones: its memory lies on their line."""
+    tokens = footprint_tokens(length, sequences, block_size)
+    first, slope = measured[0], _slope(measured)
+    known = first["memory_used_mb"] is not None and slope is not None
+    return {
+        **first,
+        "how": "derived",
+        "max_model_len": length,
+        "memory_used_mb": first["memory_used_mb"] + slope * (tokens - first["kv_tokens"]) / MIB if known else None,
+        "kv_tokens": tokens,
+        "kv_bytes": tokens * per_token,
+        "blocks": tokens // block_size,
+        "max_concurrency": float(sequences),
+        "ready_s": None,
+    }
+
+
+def _slope(rows: list[dict[str, Any]]) -> float | None:
+    """Return bytes per token by least squares over footprints, None with fewer than two lengths."""
+    points = [
+        (row["kv_tokens"], row["memory_used_mb"] * MIB)
+        for row in rows
+        if row["kind"] == "footprint" and row["memory_used_mb"] is not None
+    ]
+    if len({tokens for tokens, _ in points}) < 2:
+        return None
+    return statistics.linear_regression(*zip(*points, strict=True)).slope
+
+
+def _memory_used(server: Server) -> float | None:
+    """Return what the device holds above what it held before the start, in MiB; without one, PSS of the server."""
+    rows = server.timeline().rows
+    gpu_mb = [mb for _, mb, _, _ in rows if mb is not None]
+    if gpu_mb:
+        return gpu_mb[-1] - gpu_mb[0]
+    return next((mb for *_, mb in reversed(rows) if mb is not None), None)
