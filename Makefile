@@ -25,7 +25,7 @@ test-vm: setup
 
 # The client beside `vllm bench serve`, on a stub server and on a real one; prints, in some minutes, what both measured.
 bench: node-environment
-	PYTHONPATH=.:tests /opt/stethos/venv/bin/python tests/bench/client.py $(ARGS)
+	PYTHONPATH=. "$$(.venv/bin/python -c 'from probe_agent import paths; print(paths.HOME)')/venv/bin/python" tests/bench/client.py $(ARGS)
 
 setup: .venv/.complete
 

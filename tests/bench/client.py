@@ -18,11 +18,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.serving_stand_in import started
-
 from probe_agent import paths
 from probe_agent.engines import client
+from probe_agent.engines.servers import Servers
 from probe_agent.models.prepare import prepare
+from probe_agent.spec import Spec
 
 STUB = Path(__file__).with_name("stub_server.py")
 THEIRS = """
@@ -130,14 +130,25 @@ def stub():
         server.communicate()
 
 
+@contextlib.contextmanager
+def vllm(model: Path):
+    with tempfile.TemporaryDirectory() as folder:
+        deadline = time.monotonic() + 3600
+        servers = Servers(Spec(max_model_len=2048, state_dir=folder), model, Path(folder), deadline)
+        try:
+            yield servers.shared().url
+        finally:
+            servers.stop()
+
+
 def main() -> None:
     model = prepare("synthetic:tiny", "", str(paths.HOME / "models"))
     with stub() as url:
         for work in ON_THE_STUB:
             compare("stub", url, model, work)
-    with contextlib.nullcontext(sys.argv[1]) if sys.argv[1:] else started(str(model)) as server:
+    with contextlib.nullcontext(sys.argv[1]) if sys.argv[1:] else vllm(model) as url:
         for work in ON_VLLM:
-            compare("vLLM", getattr(server, "url", server), model, work)
+            compare("vLLM", url, model, work)
 
 
 if __name__ == "__main__":

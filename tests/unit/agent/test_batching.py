@@ -150,7 +150,8 @@ def test_a_mean_over_other_peoples_requests_is_none(monkeypatch):
     assert alone.mean_since({}, FakeServer({}), "wait", 1) is None
 
 
-def test_failures_are_told_with_the_servers_last_words():
+def test_failures_are_told_with_the_servers_last_words(monkeypatch):
+    monkeypatch.setattr(alone, "NEWS_S", 0.1)
     rows = rows_of(0, "sweep", 2, 16, 1.0, errors=3)
     with pytest.raises(ProcessFailed, match="3 of 16 requests failed: no"):
         alone.refuse_failures(rows, FakeServer({}))
