@@ -140,6 +140,15 @@ def count(value: float | None) -> Cell:
     return Cell(figures.count(value), value)
 
 
+def milliseconds(value_s: float | None) -> Cell:
+    value = None if value_s is None else 1000 * value_s
+    return Cell(figures.digits(value), value)
+
+
+def rate(value: float | None) -> Cell:
+    return Cell(figures.digits(value), value)
+
+
 def percent(value: float | None, *, signed: bool = True) -> Cell:
     return Cell(figures.percent(value, signed=signed), value)
 
