@@ -79,45 +79,32 @@ def first_token(measurement: Measurement) -> Document:
 
 def slo_sentences(measurement: Measurement) -> list[str]:
     """Say what a first request pays, what a pool of warm servers would save of it, and what a start on demand costs."""
-    rows = serving.starts(measurement)
-    first, others = median(rows, "first_ttft_s"), median(rows, "next_ttft_s")
-    penalty, factor = median(rows, "penalty_s"), median(rows, "penalty_factor")
-    said = []
-    if penalty is None or factor is None:
-        said.append(
-            "No start has both a first and a next request that ended, so a first request's penalty is not known."
+    rows, said = serving.starts(measurement), []
+    for cache in serving.CACHES:
+        found = [row for row in rows if row["cache"] == cache]
+        first, others, penalty, factor, on_demand = (
+            median(found, key) for key in ("first_ttft_s", "next_ttft_s", "penalty_s", "penalty_factor", "on_demand_s")
         )
-    elif penalty > 0:
+        if others is None or penalty is None or factor is None or on_demand is None:
+            said.append(f"No {cache} start has both a first and a next request that ended, so its cost is not known.")
+            continue
+        starts = f"{figures.plural(len(found), f'{cache} start')}{', medians' if len(found) > 1 else ''}"
+        more = f"{_ms(penalty)} ms more" if penalty > 0 else f"{_ms(-penalty)} ms less: no penalty"
         said.append(
-            f"A server's first request waits {_ms(first)} ms for its first token and the next ones {_ms(others)} ms "
-            f"(medians over {figures.plural(len(rows), 'start')}): the first pays {_ms(penalty)} ms more, "
-            f"{figures.digits(factor)} times as long."
+            f"After a {cache} start the first request waits {_ms(first)} ms for its first token and the next ones "
+            f"{_ms(others)} ms: {more}, {figures.digits(factor)} times as long ({starts}). A request that has to wait "
+            f"for such a start has its first token after {figures.seconds(on_demand)} s: only a server that already "
+            "runs meets an SLO below that."
         )
-    else:
-        said.append(
-            f"A server's first request did not wait longer for its first token than the next ones: {_ms(first)} ms "
-            f"against {_ms(others)} ms (medians over {figures.plural(len(rows), 'start')}). There is no penalty that "
-            "a warm pool could save."
-        )
-    said += _pool(measurement)
-    on_demand = [
-        (cache, median([row for row in rows if row["cache"] == cache], "on_demand_s")) for cache in serving.CACHES
-    ]
-    known = [f"{figures.seconds(value)} s after a {cache} start" for cache, value in on_demand if value is not None]
-    if known and others is not None:
-        said.append(
-            f"A request that has to wait for a server to be started has its first token {figures.listed(known)}, "
-            f"against {_ms(others)} ms on one that is up: an SLO below that is met only by servers that already run."
-        )
-    return said
+    return [*said, *_pool(measurement)]
 
 
 def kv_csv(measurement: Measurement) -> Table:
     """kv_cache_scaling.csv: the labs' two columns, then ours. Without a GPU the second is empty and PSS has its own."""
     kind = kv.memory_kind(measurement)
     rows = [*kv.of_kind(measurement, "capacity"), *kv.of_kind(measurement, "footprint")]
-    keys = ("kv_tokens", "kv_bytes", "blocks", "block_size", "max_concurrency", "sequences", "ready_s")
-    names = ("max_model_len", "gpu_mem_used_mb", "kind", "how", "pss_used_mb", *keys)
+    keys = ("kv_tokens", "kv_bytes", "max_concurrency", "sequences", "blocks", "block_size", "ready_s")
+    names = ("max_model_len", "gpu_mem_used_mb", "kind", "how", *keys, "pss_used_mb")
     return Table(
         "KV cache and memory by max-model-len",
         tuple(Column(name, key=name) for name in names),
@@ -127,8 +114,8 @@ def kv_csv(measurement: Measurement) -> Table:
                 _cell(None if kind == "pss" else row["memory_used_mb"]),
                 tables.Cell(row["kind"]),
                 tables.Cell(row["how"]),
-                _cell(row["memory_used_mb"] if kind == "pss" else None),
                 *(_cell(row[key]) for key in keys),
+                _cell(row["memory_used_mb"] if kind == "pss" else None),
             )
             for row in rows
         ),
@@ -256,12 +243,14 @@ def _pool(measurement: Measurement) -> list[str]:
         slow += sum(value > limit for value in [*first, *numbers(others, "ttft_s")])
     if not asked:
         return []
-    rule = f"later than {SLOW:g} times the median of its server's next requests"
+    rule = f"later than {SLOW:g} times the median of the next requests to its server"
     if not slow:
         return [f"None of {figures.plural(asked, 'request')} had its first token {rule}."]
-    saved = f"a pool of servers that have answered a request before would save {first_ones:,} of them from it"
+    pool = "a pool of servers that have each answered a request before"
+    saved = f"{pool} saves a caller from {first_ones:,} of them" if first_ones else f"{pool} would have spared none"
     return [
-        f"{slow:,} of {figures.plural(asked, 'request')} had the first token {rule}; {saved}, the first of each server."
+        f"{slow:,} of {figures.plural(asked, 'request')} had the first token {rule}, {first_ones:,} of these as the "
+        f"first request of a server: {saved}."
     ]
 
 
@@ -296,19 +285,24 @@ def _capacity_scales(measurement: Measurement) -> list[str]:
 def _recommended(measurement: Measurement) -> list[str]:
     """Recommend the longest length of which as many sequences fit as the server can make use of at once."""
     where = batching.saturates(batching.loads(measurement)) if measurement.samples("batching") else None
+    rows = kv.of_kind(measurement, "capacity")
     asked = [row["sequences"] for row in kv.of_kind(measurement, "footprint") if row["sequences"]]
     if where:
         wanted = where.concurrency
-        why = "the highest concurrency tried" if where.reached_last else "where throughput saturates (batching probe)"
+        why = (
+            "the highest concurrency tried, short of saturation" if where.reached_last else "where throughput saturates"
+        )
     elif asked:
-        wanted, why = max(asked), "the sequences that the footprint was asked for"
+        wanted, why = max(asked), "what the footprint was asked for"
     else:
         return []
-    rule = f"the longest max-model-len tried of which {figures.plural(wanted, 'sequence')} fit at full length, {why}"
+    sequences = figures.plural(wanted, "full sequence")
+    rule = f"the longest max-model-len tried of which {sequences} fit at once; {wanted:,} is {why}"
     longest = kv.longest_for(measurement, wanted)
     if longest is None:
-        return [f"No max-model-len tried fits: the rule asks for {rule}."]
-    return [f"Recommended max-model-len on this device: {figures.count(longest)} tokens. The rule: {rule}."]
+        return [f"No max-model-len tried can be recommended. The rule: {rule}."]
+    ends = " No longer one was tried." if longest == rows[-1]["max_model_len"] else ""
+    return [f"Recommended max-model-len on this device: {figures.count(longest)} tokens. The rule: {rule}.{ends}"]
 
 
 def _lab_modes(found: list[batching.Load]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -188,7 +189,7 @@ def _headline(measurement: Measurement) -> dict[str, float]:
     groups += [(cache, [row for row in started if row["cache"] == cache], SERVING_KEYS) for cache in load.CACHES]
     found = {f"{name}_{key}": median(rows, key) for name, rows, keys in groups for key in keys}
     found |= {**_batching(measurement), **_kv(measurement), **_bandwidth(measurement)}
-    return {name: round(value, 4) for name, value in found.items() if value is not None}
+    return {name: round(value, 4) for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
 def _batching(measurement: Measurement) -> dict[str, float | None]:

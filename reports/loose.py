@@ -17,7 +17,9 @@ def mappings(value: Any) -> list[dict[str, Any]]:
 
 def sentences(value: Any) -> list[str]:
     """Return the texts of a list, no more than a reader would take."""
-    return [each for each in value if isinstance(each, str) and each][:SENTENCES] if isinstance(value, list) else []
+    found = [each for each in value if isinstance(each, str) and each] if isinstance(value, list) else []
+    more = len(found) - SENTENCES
+    return [*found[:SENTENCES], f"{more:,} more in the raw data"] if more > 0 else found
 
 
 def number(value: Any) -> float | None:

@@ -24,6 +24,7 @@ MEASURES = {
     "read_warm": "model's files, read warm",
 }
 HEADLINES = ("h2d_pinned", "d2h_pinned", "first_touch", "read_cold", "read_warm")
+GPUS = 32  # more than a node has
 NEAR = {"all": "good", "some": "unsure", "none": "bad"}
 Group = tuple[str, str, str, float]
 
@@ -55,11 +56,15 @@ def slowest(measurement: Measurement, measure: str) -> float | None:
     return min(rates, default=None)
 
 
+def gpus(measurement: Measurement) -> list[dict[str, Any]]:
+    return mappings(measurement.probes["bandwidth"].evidence.get("gpus"))[:GPUS]
+
+
 def warnings(measurement: Measurement) -> list[str]:
     """Say what stands in the way of these figures, and what could not be read."""
     evidence = measurement.probes["bandwidth"].evidence
     said = []
-    for device in mappings(evidence.get("gpus")):
+    for device in gpus(measurement):
         name = words(device.get("name") or device.get("uuid"))
         below = device.get("pcie_below_device")
         if isinstance(below, str) and below:
@@ -125,7 +130,7 @@ def rates_table(measurement: Measurement, when: str = "") -> Table:
         )
     failed = [row for row in measurement.samples("bandwidth") if row["measure"] in MEASURES and row["bytes"] is None]
     note = "Cached at start: pages of the model in the page cache, at most."
-    return Table(
+    made = Table(
         f"Rates{when}",
         (
             Column("What"),
@@ -143,12 +148,13 @@ def rates_table(measurement: Measurement, when: str = "") -> Table:
         tuple(rows),
         f"{note} {figures.plural(len(failed), 'measure')} failed and moved nothing." if failed else note,
     )
+    return tables.without_empty(made)
 
 
 def links_table(measurement: Measurement) -> Table:
     """Where each GPU sits, and how its link is against what it supports."""
     rows = []
-    for device in mappings(measurement.probes["bandwidth"].evidence.get("gpus")):
+    for device in gpus(measurement):
         pcie, below, near = _pcie(device), device.get("pcie_below_device"), device.get("process_is_near")
         rows.append(
             (

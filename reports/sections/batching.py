@@ -9,7 +9,7 @@ from typing import Any
 from probe_agent.probes.saturation import SHARE, Saturation, saturation
 
 from .. import figures, tables
-from ..loose import mapping, mappings, sentences, words
+from ..loose import mapping, mappings, number, sentences, words
 from ..run_folder import Host, Measurement
 from ..statistics import median, numbers
 from ..tables import Column, Section, Table
@@ -214,7 +214,7 @@ _COLUMNS = (
     Column("Wall", "s", numeric=True),
     Column("Throughput", "tokens/s", numeric=True),
     *requests.spread_columns("First token"),
-    *requests.spread_columns("Whole"),
+    *requests.spread_columns("Whole request"),
     Column("Queue, mean", "ms", numeric=True),
     Column("GPU utilization", "%", numeric=True),
     Column("Client lag, worst", "ms", numeric=True),
@@ -242,10 +242,12 @@ def _load(rows: list[dict[str, Any]], summed: dict[str, Any] | None) -> Load:
     if summed:
         keys = ("wall_s", "tokens_per_s", "queue_s", "gpu_utilization_percent", "client_lag_max_s")
         return Load(mode, concurrency, tuple(rows), **{key: summed[key] for key in keys})
-    ended = [row for row in requests.ended(rows) if row["e2e_s"] is not None]
-    wall_s = max((row["sent_s"] + row["e2e_s"] for row in ended), default=0.0)
+    first, ended = rows[0], [row for row in requests.ended(rows) if row["e2e_s"] is not None]
+    wall_s = number(first.get("load_wall_s")) or max((row["sent_s"] + row["e2e_s"] for row in ended), default=0.0)
     tokens = sum(row["output_tokens"] for row in ended)
-    return Load(mode, concurrency, tuple(rows), *((wall_s, tokens / wall_s) if wall_s > 0 else (None, None)))
+    known = (wall_s, tokens / wall_s) if wall_s > 0 else (None, None)
+    queue_s, lag_s = (number(first.get(key)) for key in ("load_queue_s", "load_client_lag_max_s"))
+    return Load(mode, concurrency, tuple(rows), *known, queue_s=queue_s, client_lag_max_s=lag_s)
 
 
 def _late(load: Load) -> bool:

@@ -13,6 +13,7 @@ from ..tables import Column, Section, Table
 
 MIB, KIB = 1 << 20, 1 << 10
 MEMORY = {"gpu": "GPU memory", "pss": "PSS of the server's processes", "": "Memory"}
+PSS_CAVEAT = "PSS counts a page from its first use on: a cache that no request has filled need not show in it."
 CONCURRENCIES = tuple(2**power for power in range(13))
 
 
@@ -136,7 +137,8 @@ def footprint_sentences(measurement: Measurement) -> list[str]:
     if expected is None:
         return [f"{said}; what the architecture says is not known."]
     apart = figures.percent(apart_percent(measurement))
-    return [f"{said}, {apart} % from the {figures.digits(expected / KIB)} KiB that the architecture says."]
+    caveat = f" {PSS_CAVEAT}" if memory_kind(measurement) == "pss" else ""
+    return [f"{said}, {apart} % from the {figures.digits(expected / KIB)} KiB that the architecture says.{caveat}"]
 
 
 def left_out(measurement: Measurement) -> list[str]:
@@ -214,9 +216,6 @@ def footprint_table(measurement: Measurement, when: str = "") -> Table:
                 tables.seconds(row["ready_s"]),
             )
         )
-    note = "Derived rows lie on the line through the measured ones."
-    if kind == "pss":
-        note += " PSS counts a page from its first use on: a cache that no request has filled need not show in it."
     return Table(
         f"Footprint of sequences of that length{when}",
         (
@@ -230,7 +229,7 @@ def footprint_table(measurement: Measurement, when: str = "") -> Table:
             Column("Spawn to ready", "s", numeric=True),
         ),
         tuple(rows),
-        note,
+        "Derived rows lie on the line through the measured ones.",
     )
 
 

@@ -10,9 +10,7 @@ from ..statistics import median, numbers, percentile
 from ..tables import Cell, Column
 
 TAILS = (95, 99)
-NEEDED = (
-    f"{' and '.join(f'p{tail} needs {100 // (100 - tail)} requests' for tail in TAILS)}, else a dash stands for it."
-)
+NEEDED = f"A dash for too few requests: {', '.join(f'p{tail} needs {100 // (100 - tail)}' for tail in TAILS)}."
 
 
 def ended(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

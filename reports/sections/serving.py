@@ -27,6 +27,7 @@ TIMES = (
 )
 COMPARED = ("ready_s", "on_demand_s", "first_ttft_s", "next_ttft_s")
 BEFORE_SPAWN = "before the spawn"
+SHOWN_PHASES = 50
 TIMELINES = 12  # starts whose memory is shown over time; the raw file has all
 
 
@@ -216,7 +217,7 @@ def memory_table(measurement: Measurement) -> Table:
                 tables.text("yes" if row["shared"] else "no"),
             )
         )
-    return Table(
+    made = Table(
         "Memory of each start",
         (
             Column("Start"),
@@ -227,6 +228,7 @@ def memory_table(measurement: Measurement) -> Table:
         tuple(rows),
         "GPU memory is the whole device's. A server that was left running has no figure after its end.",
     )
+    return tables.without_empty(made)
 
 
 def jumps_table(measurement: Measurement) -> Table:
@@ -259,7 +261,7 @@ def jumps_table(measurement: Measurement) -> Table:
 
 def timeline_table(row: dict[str, Any]) -> Table:
     """What one start's memory did, phase by phase."""
-    return Table(
+    made = Table(
         f"Memory over time, {named(row)}",
         (
             Column("Phase"),
@@ -286,7 +288,9 @@ def timeline_table(row: dict[str, Any]) -> Table:
             for part in stretches(row["timeline"])
         ),
         "Seconds count from the spawn.",
+        limit=SHOWN_PHASES,
     )
+    return tables.without_empty(made)
 
 
 def _start(row: dict[str, Any]) -> dict[str, Any]:

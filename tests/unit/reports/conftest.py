@@ -74,7 +74,7 @@ def make_run(tmp_path):
     return make
 
 
-def request(number, ttft_s, output_tokens=16, tpot_s=0.005, error="", **more):
+def completion(number, ttft_s, output_tokens=16, tpot_s=0.005, error="", **more):
     """One streamed completion; one with an error ended before its first token."""
     times = {
         "ttft_s": ttft_s,
@@ -116,8 +116,8 @@ def _serving(pairs, gpu):
                 "resident_pages_at_start": 0 if cold else 754577,
                 "compile_cache": "empty" if cold else "filled",
                 "ready_s": (76.0 if cold else 22.0) * slower,
-                "first": request(0, (0.350 if cold else 0.045) * slower, server_ttft_s=0.04),
-                "next": [request(each, 0.012 + 0.0001 * each, server_ttft_s=0.011) for each in range(1, 6)],
+                "first": completion(0, (0.350 if cold else 0.045) * slower, server_ttft_s=0.04),
+                "next": [completion(each, 0.012 + 0.0001 * each, server_ttft_s=0.011) for each in range(1, 6)],
                 "gpu_mb": {"before": 3.0, "min": 3.0, "max": 74000.0, "after": None if shared else 3.0}
                 if gpu
                 else None,
@@ -152,7 +152,7 @@ def _batching(gpu):
                 "load": load,
                 "mode": mode,
                 "concurrency": concurrency,
-                **request(number, 0.010 + 0.0001 * number, output_tokens=32, tpot_s=(wall_s - 0.02) / 31),
+                **completion(number, 0.010 + 0.0001 * number, output_tokens=32, tpot_s=(wall_s - 0.02) / 31),
                 "load_wall_s": wall_s,
             }
             for number in range(requests)
@@ -182,7 +182,7 @@ def _curves():
         {
             "curve": "prompt_length",
             "repeat": repeat,
-            **request(repeat, length / 40000 + 0.005 + 0.0001 * repeat, prompt_tokens=length),
+            **completion(repeat, length / 40000 + 0.005 + 0.0001 * repeat, prompt_tokens=length),
             "prefill_tokens_per_s": 40000.0,
             "decode_tokens_per_s": 200.0,
         }
