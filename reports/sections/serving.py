@@ -226,7 +226,9 @@ def memory_table(measurement: Measurement) -> Table:
             Column("Left running for other probes"),
         ),
         tuple(rows),
-        "GPU memory is the whole device's. A server that was left running has no figure after its end.",
+        "GPU memory is the whole device's; a server that was left running has no figure after its end."
+        if any(row["gpu_mb"] for row in measurement.samples("serving"))
+        else "",
     )
     return tables.without_empty(made)
 
