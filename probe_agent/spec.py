@@ -77,7 +77,8 @@ class Spec:
         return PROFILES[self.profile]
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema_version": 1, **asdict(self), "probes": list(self.probes)}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {"schema_version": 1, **values}
 
 
 def parse(document: dict[str, Any]) -> Spec:
