@@ -20,6 +20,14 @@ from probe_agent.host import hugepages, hugetlbfs, thp
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    for _ in range(int(seconds * 20)):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{condition.__name__} did not come true within {seconds} s")
+
+
 def machine_state() -> dict[str, object]:
     """Return what a test may not leave changed: THP, pools and mounts."""
     found = thp.read()
@@ -28,14 +36,6 @@ def machine_state() -> dict[str, object]:
         "pools": {pool.path: pool.total for pool in hugepages.read()},
         "mounts": [mount.target for mount in hugetlbfs.read()],
     }
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    for _ in range(int(seconds * 20)):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail(f"{condition.__name__} did not come true within {seconds} s")
 
 
 def children_of(pid: int) -> list[int]:
