@@ -68,12 +68,16 @@ class Servers:
             environment=self.caches.environment(),
         )
 
+    @property
+    def running(self) -> Server | None:
+        """The server there is, if it answers; none is started."""
+        return self._running if self._running and self._answers() else None
+
     def shared(self) -> Server:
         """Return the running server where it was started as usual and still answers; else start one."""
         usual = self.usual()
-        if self._running and self._running.start == usual and self._answers():
-            return self._running
-        return self.fresh(usual)
+        running = self.running
+        return running if running and running.start == usual else self.fresh(usual)
 
     def fresh(self, start: Start) -> Server:
         """End the running server, if any, and return a new one. Raises ProcessFailed."""

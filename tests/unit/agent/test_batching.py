@@ -26,27 +26,6 @@ def rows_of(load: int, mode: str, concurrency: int, requests: int, wall_s: float
     ]
 
 
-@pytest.mark.parametrize(
-    ("points", "concurrency", "rising"),
-    [
-        ([(1, 100.0), (2, 190.0), (4, 400.0), (8, 410.0), (16, 405.0)], 4, False),
-        ([(16, 450.0), (1, 100.0), (8, 405.0)], 8, True),
-        ([(1, 100.0), (2, 200.0), (4, 400.0)], 4, True),
-        ([(1, 100.0), (2, 360.0), (4, 400.0)], 2, True),
-        ([(1, 100.0), (2, 90.0)], 1, False),
-    ],
-)
-def test_saturation_is_the_smallest_concurrency_with_90_percent_of_the_highest_rate(points, concurrency, rising):
-    found = batching.saturation(points)
-    assert (found.concurrency, found.rising) == (concurrency, rising)
-    assert found.highest_tokens_per_s == max(rate for _, rate in points)
-
-
-@pytest.mark.parametrize("points", [[], [(4, 100.0)], [(1, 0.0), (2, 0.0)]])
-def test_nothing_saturates_where_nothing_was_compared(points):
-    assert batching.saturation(points) is None
-
-
 def test_a_load_is_summed_from_its_requests():
     (load,) = batching.loads(rows_of(0, "concurrent", 32, 32, wall_s=2.0))
     assert load == {
