@@ -94,4 +94,4 @@ def test_a_full_gpu_whose_holder_is_hidden():
 
 def test_an_interpreter_without_vllm_is_named(monkeypatch):
     monkeypatch.setattr(vllm_server.importlib.util, "find_spec", lambda name: None)
-    assert vllm_server.available() == f"vLLM is not installed for {sys.executable}"
+    assert vllm_server.lacks() == f"vLLM is not installed for {sys.executable}"
