@@ -137,7 +137,7 @@ class Server:
             connection.close()
 
     def _cause(self) -> str:
-        return vllm_log.cause(self.log.read_text(errors="replace")) or "it said nothing"
+        return vllm_log.cause(self.log.read_text(errors="replace")) or "its log names no cause"
 
 
 def lacks() -> str:
