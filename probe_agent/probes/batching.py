@@ -25,6 +25,7 @@ PROMPT_TOKENS = 24  # about what the labs' sentence has
 WARM_UP_TOKENS = 4
 SWEEP_REQUESTS_PER_SLOT, SWEEP_REQUESTS = 2, 16
 STEP_BUDGET_S = 15.0  # of one step of the sweep
+RISE, FLAT_STEPS = 1.05, 2  # a sweep ends when so many steps in a row gave no more than 5 % above the best before them
 LEAK_WAIT_S = 5.0
 QUEUE = "vllm:request_queue_time_seconds"
 KV_USAGE, RUNNING, WAITING = "vllm:kv_cache_usage_perc", "vllm:num_requests_running", "vllm:num_requests_waiting"
@@ -60,7 +61,7 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
     measured: list[dict[str, Any]] = []
     for number, step in enumerate(steps):
         bench.progress.step(f"{step.requests} requests, {step.concurrency} at a time")
-        if step.mode == "sweep" and expected_s(loads(measured), step) > STEP_BUDGET_S:
+        if step.mode == "sweep" and _needless(loads(measured), step):
             continue
         for row in _load(bench, server, ids, number, step):
             measured.append(row)
@@ -128,6 +129,13 @@ def expected_s(known: list[dict[str, Any]], step: Step) -> float:
     return step.requests / max(rates) if rates else 0.0
 
 
+def is_flat(points: Sequence[tuple[int, float]]) -> bool:
+    """Tell whether the last steps of a sweep, as (concurrency, tokens_per_s), gave no more than those before them."""
+    rates = [rate for _, rate in sorted(points)]
+    earlier, last = rates[:-FLAT_STEPS], rates[-FLAT_STEPS:]
+    return bool(earlier) and max(last) < RISE * max(earlier)
+
+
 def left_out(spec: Spec, max_num_seqs: int, samples: list[dict[str, Any]]) -> list[str]:
     """Return a sentence for every part of the sweep that was not measured."""
     known = loads(samples)
@@ -135,12 +143,19 @@ def left_out(spec: Spec, max_num_seqs: int, samples: list[dict[str, Any]]) -> li
     said = []
     if beyond := [str(number) for number in sorted(spec.concurrencies) if number > max_num_seqs]:
         said.append(f"concurrency {', '.join(beyond)} is beyond the {max_num_seqs} sequences the server runs at once")
+    missing = [step for step in _steps(spec, max_num_seqs) if step.mode == "sweep" and step.concurrency not in measured]
+    if is_flat(_sweep(known)) and missing:
+        beyond = ", ".join(str(step.concurrency) for step in missing)
+        return [*said, f"concurrency {beyond} was left out: throughput had stopped rising"]
     return said + [
         f"concurrency {step.concurrency} was expected to take {expected_s(known, step):.0f} s, "
         f"more than the {STEP_BUDGET_S:g} s a step may"
-        for step in _steps(spec, max_num_seqs)
-        if step.mode == "sweep" and step.concurrency not in measured
+        for step in missing
     ]
+
+
+def _needless(known: list[dict[str, Any]], step: Step) -> bool:
+    return is_flat(_sweep(known)) or expected_s(known, step) > STEP_BUDGET_S
 
 
 def _steps(spec: Spec, max_num_seqs: int) -> list[Step]:

@@ -75,6 +75,26 @@ def test_a_step_is_expected_to_be_as_fast_as_the_best_load_with_no_more_slots():
     assert batching.expected_s([], Step("sweep", 1, 16)) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("points", "flat"),
+    [
+        ([(1, 100.0), (2, 200.0)], False),
+        ([(1, 100.0), (2, 200.0), (4, 205.0)], False),
+        ([(1, 100.0), (2, 200.0), (4, 205.0), (8, 195.0)], True),
+        ([(8, 195.0), (4, 212.0), (2, 200.0), (1, 100.0)], False),
+        ([], False),
+    ],
+)
+def test_a_sweep_is_flat_after_two_steps_without_a_rise(points, flat):
+    assert batching.is_flat(points) is flat
+
+
+def test_steps_beyond_a_flat_sweep_are_left_out_with_a_word():
+    spec = Spec(concurrencies=(1, 2, 4, 8), batch_requests=4)
+    samples = [row for number in (1, 2, 4) for row in rows_of(number, "sweep", number, 16, 8.0)]
+    assert batching.left_out(spec, 64, samples) == ["concurrency 8 was left out: throughput had stopped rising"]
+
+
 def test_what_was_left_out_is_said():
     spec = Spec(concurrencies=(64, 1, 256), batch_requests=4)
     samples = [
