@@ -70,7 +70,7 @@ class Spec:
     server_wait_s: int = 600
     batch_requests: int = 32
     batch_tokens: int = 32
-    concurrencies: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    concurrencies: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
     prompt_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
     kv_lengths: tuple[int, ...] = (512, 1024, 2048, 4096, 8192, 16384, 32768)
     kv_sequences: int = 16
