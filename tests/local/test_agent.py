@@ -1,5 +1,6 @@
 """The agent on this machine, with a real model: what it measures, and what is left when things go wrong."""
 
+import json
 import os
 import signal
 import subprocess
