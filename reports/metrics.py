@@ -1,0 +1,32 @@
+"""Every figure that is judged, with its unit in the key and the direction that is good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`key` names a sample's field, and its unit."""
+
+    key: str
+    title: str
+    lower_is_better: bool = True
+
+
+FIRST_GENERATION = Metric("gen_latency_s", "first generation")
+IMPORTS = Metric("imports_s", "imports")
+PINNING = Metric("pin_s", "pinning memory")
+RESIDENT = Metric("rss_mb", "resident memory")
+
+# Of one process of the allocator probe. A metric that a node does not have is not judged there.
+ALLOCATOR_METRICS = (
+    FIRST_GENERATION,
+    Metric("gen_warm_latency_s", "second generation"),
+    Metric("first_token_s", "first token"),
+    Metric("weights_s", "weights"),
+    IMPORTS,
+    Metric("wall_real_s", "whole process"),
+    PINNING,
+    RESIDENT,
+)
