@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 NOTHING = "–"
@@ -25,6 +26,13 @@ def mib(value: float | None) -> str:
 
 def count(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
+
+
+def digits(value: float | None) -> str:
+    """Rates and milliseconds, which run over many sizes: three digits, and all of those before the point."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def page_size(size_kb: Any) -> str:
@@ -57,6 +65,11 @@ def interval(low: float | None, high: float | None) -> str:
 def ratio(log_ratio: float) -> str:
     value = math.exp(max(-50.0, min(50.0, log_ratio)))
     return f"{value:.2f}" if value < 1000 else "> 1,000"
+
+
+def listed(things: Sequence[str]) -> str:
+    """As in `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(things[:-1]), *things[-1:])))
 
 
 def plural(number: int, thing: str, things: str = "") -> str:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from . import figures
 from .run_folder import Host, Probe
-from .sections import allocators, environment, load, memory, settings
+from .sections import allocators, bandwidth, batching, curves, environment, kv, load, memory, serving, settings
 
-PROBES = ("load", "allocator")
+PROBES = ("load", "allocator", "bandwidth", "serving", "batching", "curves", "kv")
+BEFORE_TOO = ("load", "allocator")  # the others describe the node as it is left, and are measured once
+DID = (memory, load, allocators, bandwidth, serving, batching, curves, kv)
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Findings:
 def of(host: Host) -> Findings:
     return Findings(
         changed=(*settings.changes(host), *environment.findings(host)),
-        did=(*memory.findings(host), *load.findings(host), *allocators.findings(host)),
+        did=tuple(sentence for theme in DID for sentence in theme.findings(host)),
         missing=(*host.broken, *missing(host)),
     )
 
@@ -34,7 +36,8 @@ def missing(host: Host) -> list[str]:
     if "result.json" not in host.raw:
         said.append("There is no measurement from after tuning.")
     for when, part in host.moments:
-        said += [f"Probe {name} was not asked for{_at(when)}." for name in PROBES if name not in part.probes]
+        expected = BEFORE_TOO if part is host.baseline else PROBES
+        said += _not_asked([name for name in expected if name not in part.probes], when)
         said += [f"{_ended(probe)}{_at(when)}." for probe in part.probes.values() if probe.status != "ok"]
     return said
 
@@ -47,6 +50,13 @@ def failures(host: Host) -> list[str]:
         for probe in part.probes.values()
         if probe.status == "failed"
     ]
+
+
+def _not_asked(names: list[str], when: str) -> list[str]:
+    if not names:
+        return []
+    probes, were = ("Probe", "was") if len(names) == 1 else ("Probes", "were")
+    return [f"{probes} {figures.listed(names)} {were} not asked for{_at(when)}."]
 
 
 def _at(when: str) -> str:

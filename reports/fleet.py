@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import figures, findings, tables
+from . import documents, figures, findings, tables
+from .loose import mapping, words
 from .run_folder import Host, Measurement, Run
-from .sections import allocators, load, settings
+from .sections import allocators, bandwidth, batching, kv, load, serving, settings
 from .statistics import Effect, median, percent
 from .tables import Cell, Column, Table
 
@@ -18,7 +20,7 @@ SEVERITY = ("skipped", "ok", "degraded", "failed", "unreachable")
 HEALTHY = ("ok", "skipped")
 NAMED = 10  # hosts that a summary names; the table has all
 REASON_LIMIT = 300  # characters in the fleet's table; the host's page and fleet.json have all
-PAGE, REPORT, CSV = "index.html", "report.md", "allocator_latency_comparison.csv"
+PAGE, REPORT = "index.html", "report.md"
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,7 @@ def files(host: Host) -> dict[str, str]:
     if host.folder is None or host.linked:
         return {}
     names = {"page": PAGE, "report": REPORT}
-    if host.result and "allocator" in host.result.probes:
-        names["allocator_csv"] = CSV
+    names |= {file.what: file.name for file in documents.of(host)}
     names |= {name.removesuffix(".json"): name for name in host.raw}
     return {what: f"{host.folder}/{name}" for what, name in names.items()}
 
@@ -134,7 +135,8 @@ def document(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return the fleet's table, its hosts linked to their pages."""
+    """Return the fleet's table, its hosts linked to their pages; a server's figures only where one was measured."""
+    served = [part for part in SERVED_SHOWN if any(part[0] in row.headline for row in rows)]
     return Table(
         "Every inventory host",
         (
@@ -146,6 +148,7 @@ def table(rows: Sequence[Row]) -> Table:
             Column("Warm load", "s", numeric=True),
             Column("First token, warm", "s", numeric=True),
             Column("Generation, glibc", "s", numeric=True),
+            *(column for _, column, _ in served),
             Column("Allocator"),
         ),
         tuple(
@@ -155,6 +158,7 @@ def table(rows: Sequence[Row]) -> Table:
                 tables.text(_reason(row)),
                 tables.text(before_after(row.settings.get(settings.THP))),
                 *(tables.seconds(row.headline.get(key)) for key in HEADLINE_SHOWN),
+                *(show(row.headline.get(key)) for key, _, show in served),
                 tables.text(_allocator(row)),
             )
             for row in rows
@@ -165,6 +169,15 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 HEADLINE_SHOWN = ("cold_load_s", "warm_load_s", "warm_first_token_s", "glibc_gen_latency_s")
+SERVED_SHOWN = (
+    ("warm_ready_s", Column("Server ready, warm", "s", numeric=True), tables.seconds),
+    ("cold_first_ttft_s", Column("First request, cold", "ms", numeric=True), tables.milliseconds),
+    ("warm_first_ttft_s", Column("First request, warm", "ms", numeric=True), tables.milliseconds),
+    ("warm_next_ttft_s", Column("Next requests, warm", "ms", numeric=True), tables.milliseconds),
+    ("concurrent_tokens_per_s", Column("All at once", "tokens/s", numeric=True), tables.rate),
+    ("saturation_concurrency", Column("Saturates at", "requests", numeric=True), tables.count),
+)
+SERVING_KEYS = ("ready_s", "first_ttft_s", "next_ttft_s")
 LOAD_KEYS = ("load_s", "first_token_s", "wall_real_s", "rss_mb", "anon_huge_mb")
 ARM_KEYS = ("gen_latency_s", "wall_real_s", "rss_mb", "anon_huge_mb")
 
@@ -172,8 +185,33 @@ ARM_KEYS = ("gen_latency_s", "wall_real_s", "rss_mb", "anon_huge_mb")
 def _headline(measurement: Measurement) -> dict[str, float]:
     groups = [(cache, load.of_cache(measurement, cache), LOAD_KEYS) for cache in load.CACHES]
     groups += [(arm, allocators.of_arm(measurement, arm), ARM_KEYS) for arm in allocators.arms(measurement)]
+    started = serving.starts(measurement)
+    groups += [(cache, [row for row in started if row["cache"] == cache], SERVING_KEYS) for cache in load.CACHES]
     found = {f"{name}_{key}": median(rows, key) for name, rows, keys in groups for key in keys}
-    return {name: round(value, 4) for name, value in found.items() if value is not None}
+    found |= {**_batching(measurement), **_kv(measurement), **_bandwidth(measurement)}
+    return {name: round(value, 4) for name, value in found.items() if value is not None and math.isfinite(value)}
+
+
+def _batching(measurement: Measurement) -> dict[str, float | None]:
+    found = batching.loads(measurement) if measurement.samples("batching") else []
+    where = batching.saturates(found)
+    return {
+        **{f"{mode}_tokens_per_s": batching.rate(batching.of_mode(found, mode)) for mode in batching.MODES},
+        "batching_gain": batching.gain(found),
+        "saturation_concurrency": where and where.concurrency,
+    }
+
+
+def _kv(measurement: Measurement) -> dict[str, float | None]:
+    line = kv.line(measurement)
+    return {
+        "kv_capacity_tokens": kv.capacity_tokens(measurement),
+        "kv_bytes_per_token": line and line.bytes_per_token,
+    }
+
+
+def _bandwidth(measurement: Measurement) -> dict[str, float | None]:
+    return {f"{measure}_gib_per_s": bandwidth.slowest(measurement, measure) for measure in bandwidth.HEADLINES}
 
 
 def _verdicts(effects: Sequence[Effect]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -198,8 +236,11 @@ def _percent(log_ratio: float | None) -> float | None:
 
 
 def _device(measurement: Measurement) -> str:
-    found = {row["device"] for probe in measurement.probes.values() for row in probe.samples}
-    return ", ".join(sorted(found))
+    """Return where the model ran, by the processes' word, or else the node's GPUs."""
+    rows = (row for probe in measurement.probes.values() for row in probe.samples)
+    found = {row["device"] for row in rows if isinstance(row.get("device"), str)}
+    gpus = mapping(measurement.fingerprint.get("hardware")).get("gpus")
+    return ", ".join(sorted(found)) or (words(gpus) if gpus else "")
 
 
 def _shown(setting: settings.Setting) -> bool:

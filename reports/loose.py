@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+SENTENCES = 20
+
 
 def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
@@ -11,6 +13,13 @@ def mapping(value: Any) -> dict[str, Any]:
 
 def mappings(value: Any) -> list[dict[str, Any]]:
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def sentences(value: Any) -> list[str]:
+    """Return the texts of a list, no more than a reader would take."""
+    found = [each for each in value if isinstance(each, str) and each] if isinstance(value, list) else []
+    more = len(found) - SENTENCES
+    return [*found[:SENTENCES], f"{more:,} more in the raw data"] if more > 0 else found
 
 
 def number(value: Any) -> float | None:

@@ -11,10 +11,11 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from . import figures, findings, fleet, schema, sections, tables
+from . import documents, figures, findings, fleet, schema, sections, tables
+from .documents import Document
 from .fleet import Row
 from .run_folder import Host, Run
-from .sections import allocators
+from .tables import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Whatever could be markup inside a line of GitHub's Markdown; a table ends its cell at a pipe.
@@ -50,9 +51,9 @@ def host_files(run: Run, host: Host, row: Row) -> Iterator[tuple[str, str | None
     }
     yield row.files["page"], to_html("host", page)
     yield row.files["report"], to_markdown("host", page)
-    csv = row.files.get("allocator_csv")
-    content = tables.to_csv(allocators.samples_table(host.result)) if csv and host.result else None
-    yield f"{host.folder}/{fleet.CSV}", content
+    filled = {file.name: file.make(host.result) for file in documents.of(host)}
+    for file in documents.FILES:
+        yield f"{host.folder}/{file.name}", _text(host, filled.get(file.name))
 
 
 def fleet_files(run: Run, rows: list[Row]) -> Iterator[tuple[str, str]]:
@@ -63,6 +64,12 @@ def fleet_files(run: Run, rows: list[Row]) -> Iterator[tuple[str, str]]:
     yield "fleet.json", json.dumps(document, indent=1, allow_nan=False) + "\n"
     yield "fleet.md", to_markdown("fleet", page)
     yield "index.html", to_html("fleet", page)
+
+
+def _text(host: Host, content: Table | Document | None) -> str | None:
+    if isinstance(content, Document):
+        return to_markdown("document", {"host": host, "document": content})
+    return tables.to_csv(content) if content else None
 
 
 def to_html(name: str, page: dict[str, Any]) -> str:

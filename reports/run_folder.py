@@ -24,7 +24,7 @@ DEPTH_LIMIT = 20
 
 @dataclass(frozen=True)
 class Probe:
-    """`samples` are raw rows, one per process; those of a probe that failed half-way are kept."""
+    """`samples` are raw rows, each a process, request or server start; a probe that failed half-way keeps its own."""
 
     name: str
     status: str
@@ -77,6 +77,10 @@ class Host:
         """The measurements there are, in the order of time: `before`, `after`, or the only one, which has no name."""
         after = "after" if "baseline.json" in self.raw else ""
         return [(when, part) for when, part in (("before", self.baseline), (after, self.result)) if part]
+
+    def moments_of(self, probe: str) -> list[tuple[str, Measurement]]:
+        """The measurements in which a probe left samples, in the order of time."""
+        return [(when, part) for when, part in self.moments if part.samples(probe)]
 
     @property
     def comparable(self) -> bool:

@@ -112,8 +112,24 @@ class Effect:
 
 def median(samples: Iterable[Mapping[str, Any]], key: str) -> float | None:
     """Return the median of a numeric field over the samples that have it."""
-    values = [value for row in samples if (value := number(row.get(key))) is not None]
+    values = numbers(samples, key)
     return statistics.median(values) if values else None
+
+
+def numbers(samples: Iterable[Mapping[str, Any]], key: str) -> list[float]:
+    """Return a field's figures, of those samples that have one."""
+    return [value for row in samples if (value := number(row.get(key))) is not None]
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    """Return a percentile above the median, linear between values; None with too few for one to lie beyond it."""
+    if len(values) * (100 - percent) < 100:
+        return None
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * percent / 100
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def log_ratios(

@@ -44,6 +44,10 @@ def _host(host: Host, row: Row) -> list[str]:
     cold, warm = (row.headline.get(f"{cache}_load_s") for cache in ("cold", "warm"))
     loads = f"model loads in {figures.seconds(cold)} s cold, {figures.seconds(warm)} s warm"
     parts.append(loads if cold is not None or warm is not None else "no load was measured")
+    first, following = (row.headline.get(f"warm_{which}_ttft_s") for which in ("first", "next"))
+    if first is not None and following is not None:
+        shown = f"{figures.digits(1000 * first)} ms on a warm server, then {figures.digits(1000 * following)} ms"
+        parts.append(f"its first request has a token after {shown}")
     effects = [effect for effect in allocators.effects(host.result) if effect.metric == allocators.HEADLINE]
     said = " ".join(map(allocators.sentence, effects)) or "no allocator was compared."
     return [f"{host.name}: {', '.join(parts)}.", f"{host.name}: {said}"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import figures
 from .statistics import Verdict
 
+SHOWN_STRIPS = 40
 SHOWN_ROWS = 500  # of what one node sent; the raw file has the rest
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -140,6 +141,15 @@ def count(value: float | None) -> Cell:
     return Cell(figures.count(value), value)
 
 
+def milliseconds(value_s: float | None) -> Cell:
+    value = None if value_s is None else 1000 * value_s
+    return Cell(figures.digits(value), value)
+
+
+def rate(value: float | None) -> Cell:
+    return Cell(figures.digits(value), value)
+
+
 def percent(value: float | None, *, signed: bool = True) -> Cell:
     return Cell(figures.percent(value, signed=signed), value)
 
@@ -156,7 +166,20 @@ def to_csv(table: Table) -> str:
 def strips(title: str, unit: str, groups: Iterable[tuple[str, list[float], float | None]]) -> tuple[Figure, ...]:
     """Return one figure of the groups that have samples, or none."""
     found = tuple(Strip(label, tuple(values), middle) for label, values, middle in groups if middle is not None)
-    return (Figure(title, unit, found),) if found else ()
+    if len(found) > SHOWN_STRIPS:
+        title = f"{title}, the first {SHOWN_STRIPS} of {len(found):,}"
+    return (Figure(title, unit, found[:SHOWN_STRIPS]),) if found else ()
+
+
+def without_empty(table: Table) -> Table:
+    """Return the table without the numeric columns that have no figure in any row."""
+    kept = [
+        place
+        for place, column in enumerate(table.columns)
+        if not column.numeric or any(row[place].text != figures.NOTHING for row in table.rows)
+    ]
+    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows)
 
 
 def _plain(cell: Cell) -> str:

@@ -66,7 +66,7 @@ def samples_table(measurement: Measurement) -> Table:
 
 
 def section(host: Host) -> Section | None:
-    measured = [(when, part) for when, part in host.moments if part.samples("allocator")]
+    measured = host.moments_of("allocator")
     if not measured:
         return None
     newest = measured[-1][1]

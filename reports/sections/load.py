@@ -44,13 +44,29 @@ def cold_over_warm(measurement: Measurement) -> Estimate:
 
 def was_cold(measurement: Measurement) -> bool:
     """Tell whether every cold load began with the model's files out of the page cache."""
-    return all(row["resident_pages_at_start"] <= EVICTED_SHARE * row["pages"] for row in of_cache(measurement, "cold"))
+    return all(map(evicted, of_cache(measurement, "cold")))
+
+
+def evicted(row: dict[str, Any]) -> bool:
+    """Tell whether the model's files were out of the page cache when this process or server was started."""
+    return row["resident_pages_at_start"] <= EVICTED_SHARE * row["pages"]
+
+
+def cold_against_warm(found: Estimate) -> str:
+    """End a sentence that named both medians: how many times as long cold takes, where pairs tell."""
+    if found.low is None or found.high is None or found.mean is None:
+        return f"; {'one pair gives no interval' if found.blocks else 'there is no pair of both to compare'}."
+    pairs = figures.plural(found.blocks, "pair")
+    ends = f"95 % interval {figures.ratio(found.low)} … {figures.ratio(found.high)}, {pairs}"
+    ratio = f"cold takes {figures.ratio(found.mean)} times as long ({ends})"
+    open_question = "" if found.low > 0 or found.high < 0 else ", so a difference is not shown"
+    return f": {ratio}{open_question}."
 
 
 def findings(host: Host) -> list[str]:
     """Say what the page cache is worth on this node, and how far before and after lie apart."""
     said = []
-    measured = [(when, part) for when, part in host.moments if part.samples("load")]
+    measured = host.moments_of("load")
     if measured:
         _, newest = measured[-1]
         cold, warm = (median(of_cache(newest, cache), "load_s") for cache in CACHES)
@@ -67,7 +83,7 @@ def findings(host: Host) -> list[str]:
 
 
 def section(host: Host) -> Section | None:
-    measured = [(when, part) for when, part in host.moments if part.samples("load")]
+    measured = host.moments_of("load")
     if not measured:
         return None
     groups = [(group(cache, when), of_cache(part, cache)) for cache in CACHES for when, part in measured]
@@ -98,14 +114,8 @@ def _cold_warm(cold: float | None, warm: float | None, found: Estimate) -> str:
         return (
             f"The model loaded {there} in {figures.seconds(cold if warm is None else warm)} s; no {lacks} load ended."
         )
-    sentence = f"The model loads in {figures.seconds(cold)} s cold and {figures.seconds(warm)} s warm (medians)"
-    if found.low is None or found.high is None or found.mean is None:
-        return f"{sentence}; one pair gives no interval."
-    pairs = figures.plural(found.blocks, "pair")
-    ends = f"95 % interval {figures.ratio(found.low)} … {figures.ratio(found.high)}, {pairs}"
-    ratio = f"cold takes {figures.ratio(found.mean)} times as long ({ends})"
-    open_question = "" if found.low > 0 or found.high < 0 else ", so a difference is not shown"
-    return f"{sentence}: {ratio}{open_question}."
+    medians = f"The model loads in {figures.seconds(cold)} s cold and {figures.seconds(warm)} s warm (medians)"
+    return medians + cold_against_warm(found)
 
 
 def _ratio_table(measured: list[tuple[str, Measurement]]) -> Table:

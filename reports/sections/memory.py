@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import figures, tables
 from ..loose import mapping, number
 from ..run_folder import Host, Measurement
-from ..statistics import median
+from ..statistics import median, numbers
 from ..tables import Column, Section, Table
 from . import settings
 from .load import CACHES, DRIFT, group, of_cache
@@ -41,7 +41,7 @@ def findings(host: Host) -> list[str]:
         said.append(f"A loading process had {' and '.join(known)} in transparent huge pages (median).")
     if host.result:
         rows = [row for probe in host.result.probes.values() for row in probe.samples]
-        hugetlb = max((row["private_hugetlb_mb"] for row in rows), default=None)
+        hugetlb = max(numbers(rows, "private_hugetlb_mb"), default=None)
         for pool, size in settings.pools_mb(host.result).items():
             if hugetlb == 0:
                 said.append(f"{pool}: {figures.mib(size)} MiB are reserved, and no measured process used any of it.")
@@ -49,7 +49,7 @@ def findings(host: Host) -> list[str]:
 
 
 def section(host: Host) -> Section | None:
-    measured = [(when, part) for when, part in host.moments if part.samples("load")]
+    measured = host.moments_of("load")
     node = _node_table(host)
     if not measured:
         return Section("memory", "Memory", tables=(node,)) if node else None

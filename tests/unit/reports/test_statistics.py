@@ -75,6 +75,15 @@ def test_the_smallest_detectable_effect_is_seen_with_the_promised_power(blocks):
     assert sum(one.low > 0 for one in found) / 2000 == pytest.approx(statistics.POWER, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("number", "percent", "found"),
+    [(19, 95, None), (20, 95, 18.05), (99, 99, None), (100, 99, 98.01), (1000, 95, 949.05), (0, 95, None)],
+)
+def test_a_percentile_needs_a_value_beyond_it(number, percent, found):
+    values = random.Random(1).sample(range(number), number)
+    assert statistics.percentile(values, percent) == (None if found is None else pytest.approx(found))
+
+
 def test_blocks_are_compared_with_themselves_and_repeats_are_averaged():
     samples = rows(glibc=[1, 10], jemalloc=[2, 20])
     samples.append({"arm": "jemalloc", "block": 0, "gen_latency_s": 8})

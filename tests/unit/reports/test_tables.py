@@ -103,13 +103,27 @@ def test_csv_quotes_what_a_spreadsheet_would_run():
     assert tables.to_csv(table) == "a\n'=cmd()\nx y\n2\n-1.5\n"
 
 
+def test_a_column_without_any_figure_is_left_out_and_words_stay():
+    columns = (Column("a"), Column("b", numeric=True), Column("c", numeric=True), Column("d"))
+    nothing = tables.count(None)
+    found = tables.without_empty(
+        Table("t", columns, ((Cell("x"), nothing, nothing, nothing), (Cell("y"), Cell("1"), nothing, nothing)))
+    )
+    assert [column.title for column in found.columns] == ["a", "b", "d"]
+    assert [[cell.text for cell in row] for row in found.rows] == [["x", "–", "–"], ["y", "1", "–"]]
+
+
+def test_a_figure_of_endless_strips_is_cut_and_says_so():
+    (figure,) = tables.strips("t", "s", [(str(number), [1.0], 1.0) for number in range(100)])
+    assert (len(figure.strips), figure.title) == (40, "t, the first 40 of 100")
+
+
 def test_only_one_measurement_makes_no_comparison(make_run, document):
     host = host_of(make_run({"n": {"result": document}}), "n")
     assert [column.title for column in settings.section(host).tables[0].columns] == ["Setting", "Found"]
     assert settings.changes(host) == [
         "There is one measurement only, so what changed is not known; THP enabled was always."
     ]
-    assert findings.missing(host) == []
     assert [strip.label for strip in load.section(host).figures[0].strips] == ["cold", "warm"]
 
 
@@ -122,7 +136,7 @@ def test_probes_that_failed_or_were_skipped_are_named_with_the_reason(make_run, 
         "samples": [],
     }
     host = host_of(make_run({"n": {"result": document}}), "n")
-    assert findings.missing(host) == [
+    assert findings.missing(host)[1:] == [
         "Probe load failed (disk full), keeping 1 sample.",
         "Probe allocator skipped (no jemalloc library on this node).",
     ]
@@ -131,9 +145,16 @@ def test_probes_that_failed_or_were_skipped_are_named_with_the_reason(make_run, 
 
 
 def test_a_probe_nobody_asked_for_is_said(make_run, document):
+    host = host_of(make_run({"n": {"baseline": document, "result": document}}), "n")
+    servers = "bandwidth, serving, batching, curves and kv"
+    assert findings.missing(host) == [f"Probes {servers} were not asked for after tuning."]
     del document["probes"]["allocator"]
-    host = host_of(make_run({"n": {"result": document}}), "n")
-    assert "Probe allocator was not asked for." in findings.missing(host)
+    host = host_of(make_run({"n": {"baseline": document, "result": document}}), "n")
+    assert findings.missing(host)[0] == "Probe allocator was not asked for before tuning."
+
+
+def test_nothing_is_missing_where_every_probe_ended(make_run, gpu_document):
+    assert findings.missing(host_of(make_run({"n": {"result": gpu_document}}), "n")) == []
 
 
 def test_a_result_with_nothing_in_it_still_has_sections(make_run, document):
@@ -157,6 +178,13 @@ def test_a_result_with_nothing_in_it_still_has_sections(make_run, document):
         (figures.percent, -1.04, "−1.0"),
         (figures.percent, -0.01, "0.0"),
         (figures.percent, 5e9, "> +1,000"),
+        (figures.digits, 0.1234, "0.12"),
+        (figures.digits, -12.345, "-12.3"),
+        (figures.digits, 5389.6, "5,390"),
+        (figures.digits, None, "–"),
+        (figures.listed, [], ""),
+        (figures.listed, ["a"], "a"),
+        (figures.listed, ["a", "b", "c"], "a, b and c"),
         (figures.page_size, 1048576, "1 GiB"),
         (figures.page_size, "odd", "odd kB"),
         (figures.printable, "a\nb", "a b"),
