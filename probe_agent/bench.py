@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .arms import Arm
+from . import gpu
+from .arms import Arm, Stack
 from .engines import fresh, vllm_server
 from .engines.servers import Servers
 from .engines.vllm_server import Server, Start
+from .host import numa, proof
 from .progress import Progress
 from .spec import SERVER_PAIRS, Spec
 
@@ -28,6 +32,16 @@ QUIET = {
 PROMPT = "Explain NUMA-aware inference in 2 short bullet points."
 
 
+@functools.cache
+def stack() -> Stack:
+    """Return what this interpreter and the driver bring to the levers."""
+    try:
+        torch = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        torch = None
+    return Stack(torch, len(gpu.devices()))
+
+
 class Skipped(Exception):
     """This node cannot run the probe; the text says why."""
 
@@ -42,15 +56,28 @@ class Bench:
     deadline: float
     servers: Servers
 
-    def process(self, arm: Arm, new_tokens: int, generations: int) -> tuple[dict[str, Any], fresh.Finished]:
-        """Measure one fresh process. Returns the row every probe keeps, and all that the process gave."""
+    def process(
+        self, arm: Arm, new_tokens: int, generations: int, pin_mb: int = 0
+    ) -> tuple[dict[str, Any], fresh.Finished]:
+        """Measure one fresh process. Returns the row every probe keeps, and all that the process gave.
+
+        On a node with a GPU it pins `pin_mb` MiB when all else is done.
+        """
         if time.monotonic() >= self.deadline:
             raise fresh.ProcessFailed(f"the deadline of {self.spec.deadline_s} s came before all samples were taken")
-        job = {"model": str(self.model), "prompt": PROMPT, "new_tokens": new_tokens, "generations": generations}
+        job = {
+            "model": str(self.model),
+            "prompt": PROMPT,
+            "new_tokens": new_tokens,
+            "generations": generations,
+            "pin_mb": pin_mb,
+        }
+        prepare = functools.partial(numa.bind, numa.best()) if arm.binds else None
         load = os.getloadavg()[0]
-        done = fresh.run(CHILD, job, {**QUIET, **arm.environment()}, self.deadline)
+        done = fresh.run(CHILD, job, {**QUIET, **arm.environment(stack().torch or "")}, self.deadline, prepare)
         stages = {f"{name}_s": seconds for name, seconds in done.stages_s.items()}
-        memory = {**asdict(done.memory), "allocators": list(done.memory.allocators)}
+        memory = asdict(proof.total(done.proof.tree))
+        memory["allocators"] = list(memory["allocators"])
         row = {
             "arm": arm.name,
             "load1_before": load,

@@ -40,6 +40,35 @@ def devices() -> list[dict[str, Any]]:
         ]
 
 
+def links() -> list[dict[str, Any]]:
+    """Return, per GPU, its PCI bus id and PCIe link: None where the driver gives no value, and why in `unread`.
+
+    An idle GPU lets its link drop to a lower generation: the current one tells only while something is transferred.
+    """
+    with _nvml() as nvml:
+        if nvml is None:
+            return []
+        return [_link(nvml, nvml.nvmlDeviceGetHandleByIndex(number)) for number in range(nvml.nvmlDeviceGetCount())]
+
+
+def _link(nvml: Any, handle: Any) -> dict[str, Any]:
+    readers = {
+        "pci_bus_id": lambda: nvml.nvmlDeviceGetPciInfo(handle).busId,
+        "pcie_generation": lambda: nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle),
+        "pcie_width": lambda: nvml.nvmlDeviceGetCurrPcieLinkWidth(handle),
+        "pcie_max_generation": lambda: nvml.nvmlDeviceGetMaxPcieLinkGeneration(handle),
+        "pcie_max_width": lambda: nvml.nvmlDeviceGetMaxPcieLinkWidth(handle),
+    }
+    found: dict[str, Any] = {"name": nvml.nvmlDeviceGetName(handle), "uuid": nvml.nvmlDeviceGetUUID(handle)}
+    unread = {}
+    for name, read in readers.items():
+        try:
+            found[name] = read()
+        except nvml.NVMLError as error:
+            found[name], unread[name] = None, str(error)
+    return {**found, "unread": unread}
+
+
 def driver() -> str | None:
     with _nvml() as nvml:
         return nvml.nvmlSystemGetDriverVersion() if nvml else None

@@ -18,7 +18,7 @@ from . import fingerprint
 from .bench import Bench, Skipped
 from .engines.fresh import ProcessFailed, last_words, python_path
 from .engines.servers import Servers
-from .host import state
+from .host import loans, state
 from .probes import allocator, bandwidth, batching, curves, kv, load, serving
 from .progress import Progress
 from .result import ResultFile
@@ -116,13 +116,18 @@ def _prepare(spec: Spec, deadline: float) -> Path:
 
 @contextmanager
 def _alone(state_dir: Path) -> Iterator[None]:
-    """Hold the node's lock: two probes at once would measure each other. Raises ValueError when it is taken."""
+    """Hold the node's lock: two probes at once would measure each other. Raises ValueError when it is taken.
+
+    What a killed agent left changed is given back first, should its guard have been killed as well.
+    """
     state_dir.mkdir(parents=True, exist_ok=True)
     with (state_dir / "agent.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError("another probe is running on this node; let it end first") from None
+        for sentence in loans.give_back(loans.journal(state_dir)):
+            _say(sentence)
         yield
 
 

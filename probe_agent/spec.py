@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from . import models, paths
+from .arms import COMPARED
 
 PROFILES = {"quick": 1, "standard": 3, "certify": 6}
 SERVER_PAIRS = {"standard": 1, "certify": 3}  # of a cold and a warm start of vLLM, which takes ten times a process
 # In the order in which they run: those that share a server stand together; kv, which needs others, comes last.
 PROBES = ("load", "allocator", "bandwidth", "serving", "batching", "curves", "kv")
+# What the allocator probe compares with the control where the spec names nothing. Each arm costs a process per block.
+USUAL_ARMS = ("thp-always", "jemalloc", "jemalloc-thp", "glibc-thp", "pinned-register")
+ARMS_OF = {"quick": ("jemalloc",), "standard": USUAL_ARMS, "certify": USUAL_ARMS}
 LONGEST_S = 24 * 3600
 LONGEST_TOKENS = 1 << 24
 
@@ -42,6 +46,7 @@ class Spec:
     `drop_caches` lets the load probe drop the page cache of the whole node instead of the model's files only.
     `seed` orders the arms and draws the prompts. `max_model_len` is that of the server which serving, batching and
     curves share; lengths beyond what the model takes are cut to that. `kv_lengths` and `prompt_lengths` are tokens.
+    `arms` are what the allocator probe compares with the control; empty takes those of the profile.
     `server_flags` are added to vLLM's command line; `server_port` 0 takes a free one. `resume` keeps what an earlier
     run measured under the same fingerprint.
     """
@@ -50,6 +55,7 @@ class Spec:
     model_revision: str = ""
     probes: tuple[str, ...] = PROBES
     profile: str = "standard"
+    arms: tuple[str, ...] = ()
     host: str = ""
     label: str = ""
     seed: int = 1
@@ -76,8 +82,13 @@ class Spec:
         """Fresh processes per arm, the unit that statistics count."""
         return PROFILES[self.profile]
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The arms that the allocator probe compares with the control."""
+        return self.arms or ARMS_OF[self.profile]
+
     def to_json(self) -> dict[str, Any]:
-        return {"schema_version": 1, **asdict(self), "probes": list(self.probes)}
+        return {"schema_version": 1, **asdict(self), "probes": list(self.probes), "arms": list(self.arms)}
 
 
 def parse(document: dict[str, Any]) -> Spec:
@@ -107,6 +118,10 @@ def _check(spec: Spec) -> None:
     if unknown or not spec.probes or len(set(spec.probes)) < len(spec.probes):
         named = ", ".join(map(str, unknown or spec.probes)) or "empty"
         raise ValueError(f"probe_probes has {named}, and must name one or more of {', '.join(PROBES)}, each once")
+    unknown = [name for name in spec.arms if name not in COMPARED]
+    if unknown or len(set(spec.arms)) < len(spec.arms):
+        named = ", ".join(map(str, unknown or spec.arms))
+        raise ValueError(f"probe_arms has {named}, and must name any of {', '.join(COMPARED)}, each once")
     for name, limits in LIMITS.items():
         _check_range(name, getattr(spec, name), *limits)
     if not all(isinstance(flag, str) for flag in spec.server_flags):

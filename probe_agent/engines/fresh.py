@@ -11,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..host import process
+from ..host import proof
+from ..host.proof import Proof
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 TAIL_LINES = 3
@@ -29,28 +31,36 @@ class ProcessFailed(Exception):
 class Finished:
     """What one process gave.
 
-    `stages_s` maps a stage to its seconds, in order. `wall_s` is start to exit, less the time it was held for reading.
+    `stages_s` maps a stage to its seconds, in order. `proof` is what it and all it started showed before it ended.
+    `wall_s` is start to exit, less the time it was held for reading.
     """
 
     stages_s: dict[str, float]
     reply: dict[str, Any]
-    memory: process.Memory
+    proof: Proof
     wall_s: float
 
 
-def run(module: str, job: dict[str, Any], environment: dict[str, str], deadline: float) -> Finished:
+def run(
+    module: str,
+    job: dict[str, Any],
+    environment: dict[str, str],
+    deadline: float,
+    prepare: Callable[[], None] | None = None,
+) -> Finished:
     """Run `python -m module` on `job` and return what it measured.
 
-    `environment` is added to the node's. `deadline` is a time.monotonic() value. The child speaks JSON lines on a pipe
-    of its own (libraries print to stdout), and waits when it is done until its memory has been read. Raises
-    ProcessFailed.
+    `environment` is added to the node's; an empty value takes a variable away. `deadline` is a time.monotonic() value.
+    `prepare` runs in the new process before its program starts. The child speaks JSON lines on a pipe of its own
+    (libraries print to stdout), and waits when it is done until its memory has been read. Raises ProcessFailed.
     """
     reader, writer = os.pipe()
     with tempfile.TemporaryFile() as log, os.fdopen(reader, "rb") as events:
         began = time.perf_counter()
         child = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps({**job, "events": writer})],
-            env={**os.environ, **environment, **python_path()},
+            env={**_without(environment), **python_path()},
+            preexec_fn=prepare,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -61,7 +71,7 @@ def run(module: str, job: dict[str, Any], environment: dict[str, str], deadline:
         try:
             stages, reply = _follow(events, child, began, deadline)
             held = time.perf_counter()
-            memory = process.read(child.pid)
+            found = proof.read(child.pid)
             hold_s = time.perf_counter() - held
             child.communicate(b"\n", timeout=max(0.1, deadline - time.monotonic()))
             wall_s = time.perf_counter() - began - hold_s
@@ -73,7 +83,15 @@ def run(module: str, job: dict[str, Any], environment: dict[str, str], deadline:
             _end(child)
         if child.returncode:
             raise ProcessFailed(_epitaph(child, log))
-    return Finished(stages, reply, memory, wall_s)
+    return Finished(stages, reply, found, wall_s)
+
+
+def _without(environment: dict[str, str]) -> dict[str, str]:
+    """Return the node's environment with `environment` in it, less the variables that are empty there.
+
+    An empty variable is not an absent one: torch takes an empty PYTORCH_CUDA_ALLOC_CONF for the settings it looks for.
+    """
+    return {name: value for name, value in {**os.environ, **environment}.items() if value or name not in environment}
 
 
 def python_path() -> dict[str, str]:

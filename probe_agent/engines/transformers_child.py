@@ -5,35 +5,20 @@ Run by `fresh.run`; each stage is reported with time.perf_counter(), after the d
 
 from __future__ import annotations
 
-import ctypes
-import json
-import os
-import signal
 import sys
 import time
 from typing import Any
 
-PR_SET_PDEATHSIG = 1
-
-
-def main() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the agent may be killed
-    job = json.loads(sys.argv[1])
-    with os.fdopen(job["events"], "w", buffering=1) as events:
-
-        def stage(name: str) -> None:
-            events.write(json.dumps({"stage": name, "at": time.perf_counter()}) + "\n")
-
-        stage("start")
-        reply = measure(job, stage)
-        events.write(json.dumps({"reply": reply}) + "\n")
-        sys.stdin.readline()  # alive until the agent has read /proc/PID
+from . import child
 
 
 def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
     """Load, then generate `new_tokens` tokens `generations` times. Times are seconds."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ..host import process
+    from . import bytecode, pinning
 
     stage("imports")
     on_gpu = torch.cuda.is_available()
@@ -54,7 +39,7 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
     settle()
     stage("first_token")
 
-    latencies, produced = [], 0
+    latencies, rss_after_mb, produced = [], [], 0
     for _ in range(job["generations"]):
         began = time.perf_counter()
         output = model.generate(
@@ -62,7 +47,9 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
         )
         settle()
         latencies.append(time.perf_counter() - began)
+        rss_after_mb.append(process.rss_mb())
         produced = output.shape[1] - inputs["input_ids"].shape[1]
+    uncompiled, modules = bytecode.missing(sys.modules.values())
     return {
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
@@ -70,9 +57,13 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
         "prompt_tokens": inputs["input_ids"].shape[1],
         "new_tokens": produced,
         "generation_latencies_s": latencies,
+        "rss_after_mb": rss_after_mb,
+        "modules": modules,
+        "modules_uncompiled": uncompiled,
+        "pinned": pinning.measure(job["pin_mb"]) if on_gpu and job["pin_mb"] else None,
         "gpu_allocated_peak_mb": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None,
     }
 
 
 if __name__ == "__main__":
-    main()
+    child.main(measure)

@@ -44,6 +44,11 @@ def read(pid: int, root: Path = Path("/")) -> Memory:
     )
 
 
+def rss_mb(pid: int | str = "self", root: Path = Path("/")) -> float:
+    """Return the resident memory of a process alone: cheap enough to be read between two generations."""
+    return parse_kb((root / "proc" / str(pid) / "status").read_text())["VmRSS"] / 1024
+
+
 def descendants(pid: int, root: Path = Path("/")) -> list[int]:
     """Return the processes that `pid` started, and those they started, parents first."""
     found = []

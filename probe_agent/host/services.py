@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arms import ARMS, LEVERS
-from . import allocators, files, process, units
+from . import allocators, files, proof, units
 from .files import FileChange, OwnedFile
 from .units import Given, State
 
@@ -292,6 +292,6 @@ def idle(wish: Wish, pid: int, root: Path = Path("/")) -> list[str]:
 
 def _engaged(lever: str, pid: int, root: Path) -> bool:
     try:
-        return bool(pid and ARMS[lever].engaged(process.read(pid, root)))
+        return bool(pid and ARMS[lever].engaged(proof.read(pid, root)))
     except (OSError, KeyError):  # it has ended, or a kernel thread stands there
         return False

@@ -53,20 +53,20 @@ class Undo:
     foreign: str = ""
 
 
-def read(root: Path = Path("/")) -> list[Entry]:
+def read(root: Path = Path("/"), file: str = FILE) -> list[Entry]:
     """Return the entries, oldest first. Raises ValueError when the file is not ours to understand."""
     try:
-        text = (root / FILE).read_text()
+        text = (root / file).read_text()
     except FileNotFoundError:
         return []
     try:
         return [Entry(**row) for row in json.loads(text)["entries"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"/{FILE} cannot be read as a snapshot ({error}); move it away to start anew") from None
+        raise ValueError(f"{root / file} cannot be read as a snapshot ({error}); move it away to start anew") from None
 
 
-def _write(entries: list[Entry], root: Path) -> None:
-    path = root / FILE
+def _write(entries: list[Entry], root: Path, file: str) -> None:
+    path = root / file
     if not entries:
         if path.exists():
             path.unlink()
@@ -80,37 +80,48 @@ def _write(entries: list[Entry], root: Path) -> None:
     fresh.replace(path)
 
 
-def record(kind: str, path: str, before: str, wrote: str, root: Path = Path("/"), settled: bool = False) -> None:
+def record(
+    kind: str,
+    path: str,
+    before: str,
+    wrote: str,
+    root: Path = Path("/"),
+    settled: bool = False,
+    file: str = FILE,
+) -> None:
     """Keep the entry; the first `before` of a path stays, later calls only renew what we wrote."""
-    entries = {(entry.kind, entry.path): entry for entry in read(root)}
+    entries = {(entry.kind, entry.path): entry for entry in read(root, file)}
     known = entries.get((kind, path))
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     entries[kind, path] = (
         replace(known, wrote=wrote, settled=settled) if known else Entry(kind, path, before, wrote, now, settled)
     )
-    _write(list(entries.values()), root)
+    _write(list(entries.values()), root, file)
 
 
-def forget(done: list[Entry], root: Path = Path("/")) -> None:
+def forget(done: list[Entry], root: Path = Path("/"), file: str = FILE) -> None:
     """Drop entries that have been dealt with, whatever else about them changed meanwhile."""
     gone = {(entry.kind, entry.path) for entry in done}
-    _write([entry for entry in read(root) if (entry.kind, entry.path) not in gone], root)
+    _write([entry for entry in read(root, file) if (entry.kind, entry.path) not in gone], root, file)
 
 
 def apply(
-    changes: list[Change], root: Path = Path("/"), write: Callable[[Change, Path], str] = knobs.write
+    changes: list[Change],
+    root: Path = Path("/"),
+    write: Callable[[Change, Path], str] = knobs.write,
+    file: str = FILE,
 ) -> dict[str, str]:
     """Carry the changes out, each kept for rollback first. Returns path to the value read back."""
     actual = {}
     for change in changes:
-        entries = read(root)
-        record("knob", change.path, change.before, change.after, root)
+        entries = read(root, file)
+        record("knob", change.path, change.before, change.after, root, file=file)
         try:
             actual[change.path] = write(change, root)
         except OSError as error:
-            _write(entries, root)  # nothing was changed
+            _write(entries, root, file)  # nothing was changed
             raise RefusedError(change, error) from error
-        record("knob", change.path, change.before, actual[change.path], root, settled=True)
+        record("knob", change.path, change.before, actual[change.path], root, settled=True, file=file)
     return actual
 
 

@@ -27,6 +27,11 @@ def test_reads_this_process():
     assert memory.minor_faults > 0
 
 
+def test_resident_memory_alone_is_not_rounded(fake_root):
+    """Drift over a few generations is less than a tenth of a MiB."""
+    assert process.rss_mb(7, fake_root({"proc/7/status": "VmHWM:\t   2052 kB\nVmRSS:\t   1025 kB\n"})) == 1025 / 1024
+
+
 def test_meminfo_of_a_numa_node_reads_like_the_global_one():
     assert meminfo.parse("Node 0 MemTotal:  100 kB\nNode 0 HugePages_Free:  3\n") == {
         "MemTotal": 100,

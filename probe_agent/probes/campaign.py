@@ -1,0 +1,108 @@
+"""Arms against a control, in blocks of random order: what every comparison on a node goes by.
+
+Each block runs every arm once. The control stands in it twice: what the two differ by is this node's noise. Before each
+sample the node may settle for some seconds; what it was doing meanwhile is in the sample's row. A setting of the whole
+node is changed for the length of its sample only, with a journal and a guard to put it back.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..arms import A_A, ARMS, CONTROL, Arm, Stack
+from ..engines.guard import Guard
+from ..host import knobs, loans, pressure, snapshot
+from ..host.proof import Proof
+
+# A sample begins when tasks have waited for a CPU in less than this share of a slice, or after this many seconds:
+# a node that is never calm is measured as it is.
+CALM_SHARE, SLICE_S, PATIENCE_S = 0.1, 0.2, 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arms this node can run, controls first, and why it cannot run the others."""
+
+    arms: tuple[Arm, ...]
+    skipped: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One process of an arm: its row, and what it showed while it lived."""
+
+    arm: Arm
+    row: dict[str, Any]
+    proof: Proof
+
+
+def plan(names: tuple[str, ...], stack: Stack, root: Path = Path("/")) -> Plan:
+    lacks = {name: ARMS[name].lacks(root, stack) for name in names}
+    runs = (CONTROL, A_A, *(name for name, reason in lacks.items() if not reason))
+    return Plan(tuple(ARMS[name] for name in runs), {name: reason for name, reason in lacks.items() if reason})
+
+
+def blocks(arms: tuple[Arm, ...], count: int, seed: int) -> list[list[Arm]]:
+    """Return the order of the arms in each block, drawn from the seed."""
+    order = random.Random(seed)
+    return [order.sample(arms, len(arms)) for _ in range(count)]
+
+
+def judge(block: list[Sample]) -> None:
+    """Write into the rows of a block, as far as it has come, which processes used their lever.
+
+    Where THP is always, a lever that asks for huge pages is told from its controls alone, and those may run after it.
+    """
+    controls = [sample.proof for sample in block if sample.arm.name in (CONTROL, A_A)]
+    for sample in block:
+        sample.row["engaged"] = not sample.row["left"] and sample.arm.engaged(sample.proof, controls)
+
+
+def settle() -> bool:
+    """Wait until the node is calm, within limits, and tell whether it is."""
+    latest = time.monotonic() + PATIENCE_S
+    while True:
+        before, began = pressure.read(), time.monotonic()
+        time.sleep(SLICE_S)
+        now = time.monotonic()
+        if pressure.waiting_share(before, pressure.read(), now - began) < CALM_SHARE:
+            return True
+        if now >= latest:
+            return False
+
+
+class Loans:
+    """Settings of the whole node, changed for the length of a sample. The guard starts with the first."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.file = loans.journal(state_dir)
+        self._guard: Guard | None = None
+
+    def __enter__(self) -> Loans:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._guard:
+            self._guard.dismiss()
+
+    @contextmanager
+    def of(self, arm: Arm) -> Iterator[list[str]]:
+        """Hold the arm's settings. The list yielded takes a sentence for each that somebody else changed meanwhile."""
+        left: list[str] = []
+        if not arm.settings:
+            yield left
+            return
+        self._guard = self._guard or Guard(self.file)
+        try:
+            wanted = ((f"arm {arm.name}", knobs.read(path), value) for path, value in arm.settings.items())
+            changes = [knobs.plan(*each) for each in wanted]
+            snapshot.apply([change for change in changes if change], file=self.file)
+            yield left
+        finally:
+            left += loans.give_back(self.file)
