@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import documents, figures, findings, tables
+from . import documents, figures, findings, metrics, tables
 from .loose import mapping, words
 from .run_folder import Host, Measurement, Run
 from .sections import allocators, bandwidth, batching, kv, load, serving, settings
@@ -111,14 +111,12 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     said = [totals(rows), *(f"{row.host}: {row.state}, {_reason(row) or 'no reason given'}." for row in unwell[:NAMED])]
     if len(unwell) > NAMED:
         said.append(f"{figures.plural(len(unwell) - NAMED, 'more host')} not well, see the table.")
-    tally = Counter(
-        (arm, metrics[allocators.HEADLINE.key]["verdict"]) for row in rows for arm, metrics in row.verdicts.items()
-    )
+    tally = Counter((arm, found["verdict"]) for row in rows for arm, found in _headlines(row).items())
     for arm in dict.fromkeys(arm for arm, _ in tally):
         parts = ", ".join(
             f"{verdict} on {figures.plural(n, 'host')}" for (name, verdict), n in tally.items() if name == arm
         )
-        said.append(f"{arm}, {allocators.HEADLINE.title}: {parts}.")
+        said.append(f"{arm}, {metrics.headline(arm).title}: {parts}.")
     return said
 
 
@@ -225,9 +223,16 @@ def _verdicts(effects: Sequence[Effect]) -> dict[str, dict[str, dict[str, Any]]]
             "low_percent": _percent(effect.estimate.low),
             "high_percent": _percent(effect.estimate.high),
             "noise_percent": _percent(effect.noise),
-            "detectable_percent": _percent(effect.estimate.detectable),
+            "detectable_percent": _percent(effect.detectable),
         }
     return found
+
+
+def _headlines(row: Row) -> dict[str, dict[str, Any]]:
+    """Return of each arm the verdict on what its lever is pulled for, or the first one where that is not known."""
+    return {
+        arm: found.get(metrics.headline(arm).key) or next(iter(found.values())) for arm, found in row.verdicts.items()
+    }
 
 
 def _percent(log_ratio: float | None) -> float | None:
@@ -269,8 +274,7 @@ def before_after(setting: dict[str, str | None] | None) -> str:
 def _allocator(row: Row) -> str:
     """Return each arm's effect on the headline metric in a few words."""
     said = []
-    for arm, metrics in row.verdicts.items():
-        verdict = metrics[allocators.HEADLINE.key]
+    for arm, verdict in _headlines(row).items():
         effect = "" if verdict["effect_percent"] is None else f" {figures.percent(verdict['effect_percent'])} %"
         said.append(f"{arm}{effect}, {verdict['verdict']}")
     return "; ".join(said)

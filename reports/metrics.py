@@ -30,3 +30,10 @@ ALLOCATOR_METRICS = (
     PINNING,
     RESIDENT,
 )
+
+
+def headline(arm: str) -> Metric:
+    """Return what a lever is pulled for: a page says of it first, and an advice rests on it first."""
+    if arm.startswith("pinned-"):
+        return PINNING
+    return IMPORTS if arm.startswith("bytecode") else FIRST_GENERATION

@@ -4,11 +4,11 @@ Machines drift during a campaign, so only processes of one block are compared, a
 control runs twice per block under two names: both together are what an arm is held against, and what they differ by is
 the noise that an effect has to exceed.
 
-An effect is called when the arm's own interval excludes 0, when it is larger than what the A/A pair could show by chance
-and than PRACTICAL_THRESHOLD, and when it stays significant among all metrics of the arm (Holm). The first holds its error
-whatever the arm's own spread is; the last takes the noise of arm and A/A pair together, because a Student interval of
-three blocks has nothing left for eight metrics. The family is the arm: each answers the question whether to pull that lever.
-tests/bench/statistics.py shows the error rates.
+An effect is called when the arm's own interval excludes 0, when it is larger than what the A/A pair could show by
+chance and than PRACTICAL_THRESHOLD, and when it stays significant among all metrics of the arm (Holm). The first holds
+its error whatever the arm's own spread is; the last takes the noise of arm and A/A pair together, because the Student
+interval of three blocks has nothing left for eight metrics. The family is the arm, since each answers one question:
+whether to pull that lever. tests/bench/statistics.py shows the error rates.
 """
 
 from __future__ import annotations
@@ -87,9 +87,7 @@ class Precision:
         """Return how many blocks it takes to call `effect`, None for more than MOST_BLOCKS."""
         spread = self.error * math.sqrt(self.blocks)
         blocks = range(self.blocks, MOST_BLOCKS + 1)
-        enough = bisect.bisect_left(
-            blocks, -effect, key=lambda n: -_detectable(spread / math.sqrt(n), n, self.metrics)
-        )
+        enough = bisect.bisect_left(blocks, -effect, key=lambda n: -_detectable(spread / math.sqrt(n), n, self.metrics))
         return blocks[enough] if enough < len(blocks) else None
 
 
@@ -147,7 +145,9 @@ def log_ratios(
         if value is not None and value > 0 and (name == arm or name in controls):
             logs.setdefault(row[block_field], ([], []))[name != arm].append(math.log(value))
     return [
-        statistics.fmean(logs[block][0]) - statistics.fmean(logs[block][1]) for block in sorted(logs) if all(logs[block])
+        statistics.fmean(logs[block][0]) - statistics.fmean(logs[block][1])
+        for block in sorted(logs)
+        if all(logs[block])
     ]
 
 
@@ -272,7 +272,7 @@ def _spreads(freedom: int, points: int) -> numpy.ndarray:
 
 @functools.cache
 def _bars(blocks: int, metrics: int) -> numpy.ndarray:
-    """Return how many standard errors an effect must have in a campaign of equal noise to pass interval, floor, Holm."""
+    """Return how many standard errors an effect must exceed to pass interval, floor and Holm, sorted."""
     own, equal = (grid.ravel() for grid in numpy.meshgrid(_spreads(blocks - 1, 40), _spreads(blocks, 40)))
     freedom = _freedom(blocks, blocks)
     pooled = numpy.sqrt(((blocks - 1) * own**2 + blocks * equal**2) / freedom)
@@ -283,6 +283,7 @@ def _bars(blocks: int, metrics: int) -> numpy.ndarray:
     return bars.reshape(40, -1).mean(axis=1)
 
 
+@functools.lru_cache(maxsize=4096)  # every page and file of a host asks for the same ones
 def _detectable(error: float, blocks: int, metrics: int) -> float:
     """Return the effect that is called with POWER. That `error` is itself an estimate is allowed for."""
     if error <= 0:
@@ -322,7 +323,7 @@ def _judge(
         good = (found.mean < 0) == metric.lower_is_better
         why = f"the interval excludes 0 and the effect exceeds the noise ({_shown(noise)}) and {THRESHOLD_IN_WORDS}"
         return (Verdict.BETTER if good else Verdict.WORSE), why
-    if -LOG_THRESHOLD <= found.low and found.high <= LOG_THRESHOLD:
+    if found.low >= -LOG_THRESHOLD and found.high <= LOG_THRESHOLD:
         return Verdict.NO_DIFFERENCE, f"the whole interval lies within ±{THRESHOLD_IN_WORDS}"
     least = f"with {figures.plural(found.blocks, 'block')} only {_shown(precision.detectable)} or more is reliably seen"
     if not seen:
@@ -330,7 +331,10 @@ def _judge(
     if size <= LOG_THRESHOLD:
         return Verdict.INCONCLUSIVE, f"the effect is below {THRESHOLD_IN_WORDS}; {least}"
     if size <= noise:
-        return Verdict.INCONCLUSIVE, f"the effect is within the noise: equal arms can differ by {_shown(noise)}; {least}"
+        return (
+            Verdict.INCONCLUSIVE,
+            f"the effect is within the noise: equal arms can differ by {_shown(noise)}; {least}",
+        )
     return Verdict.INCONCLUSIVE, f"the interval excludes 0, but not when all metrics are allowed for (Holm); {least}"
 
 

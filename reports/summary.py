@@ -48,6 +48,6 @@ def _host(host: Host, row: Row) -> list[str]:
     if first is not None and following is not None:
         shown = f"{figures.digits(1000 * first)} ms on a warm server, then {figures.digits(1000 * following)} ms"
         parts.append(f"its first request has a token after {shown}")
-    effects = [effect for effect in allocators.effects(host.result) if effect.metric == allocators.HEADLINE]
-    said = " ".join(map(allocators.sentence, effects)) or "no allocator was compared."
+    effects = allocators.headlines(allocators.effects(host.result))
+    said = " ".join(map(allocators.sentence, effects)) or "no lever was compared."
     return [f"{host.name}: {', '.join(parts)}.", f"{host.name}: {said}"]
