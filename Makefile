@@ -50,9 +50,13 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/ansible-lint --offline --profile production -q
 
+# A GPU node takes torch from the index; a CPU node a build without CUDA, from a folder of wheels where there is one.
 lock: setup
-	export UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}"; \
+	links="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}"; unset UV_FIND_LINKS; \
 	compile() { .venv/bin/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate pyproject.toml "$$@"; }; \
 	compile --extra controller --extra dev -o requirements/controller.lock; \
-	compile --extra node -o requirements/node.lock
-	sed -i 's/^\(torch==[^+]*\)+.*/\1/' requirements/node.lock # which build of torch, the node decides
+	compile --extra node-gpu -o requirements/node-gpu.lock; \
+	if [ -n "$$links" ]; then source=(--find-links "$$links"); else source=(--torch-backend cpu); fi; \
+	compile --extra node-cpu "$${source[@]}" --override requirements/overrides-cpu.txt \
+	  --no-emit-package intel-openmp --no-emit-package intel-cmplr-lib-ur -o requirements/node-cpu.lock # x86 alone has them
+	sed -i 's/^\(torch==[^+]*\)+.*/\1/' requirements/node-*.lock # which build of torch, the node decides

@@ -24,7 +24,7 @@ options:
     type: dict
     required: true
   result:
-    description: File to write on the node.
+    description: File to write on the node. What stood there is kept beside it, as C(<name>.previous.json).
     type: path
     required: true
 attributes:
@@ -49,6 +49,11 @@ probes:
   type: dict
   returned: when measured
   sample: {load: {status: ok, reason: "", headline: {cold_load_s: 0.64}}}
+resumed:
+  description: Probes taken over from an earlier run, as the spec's C(resume) allows.
+  type: list
+  elements: str
+  returned: when measured
 """
 
 import ctypes
@@ -61,6 +66,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.probe_agent import resume
 from ansible.module_utils.probe_agent import spec as specs
 
 PR_SET_PDEATHSIG = 1
@@ -85,14 +91,13 @@ def end_with_us() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def measure(params: dict, spec: specs.Spec) -> tuple[int, str]:
-    """Run the agent and return its exit status and last words. Raises OSError when it cannot start."""
+def measure(params: dict, spec: specs.Spec) -> tuple[int, str, int]:
+    """Run the agent and return its exit status, its last words and its pid. Raises OSError when it cannot start."""
     if not (Path(params["agent"]) / "probe_agent").is_dir():
         raise FileNotFoundError(f"the agent is not in {params['agent']}: the tag environment brings it there")
     result = Path(params["result"])
     result.parent.mkdir(parents=True, exist_ok=True)
-    if result.exists():
-        result.unlink()  # an older result must not pass for this one
+    resume.set_aside(result)
     file = result.with_name("spec.json")
     file.write_text(json.dumps(spec.to_json()))
     agent = subprocess.Popen(
@@ -114,15 +119,19 @@ def measure(params: dict, spec: specs.Spec) -> tuple[int, str]:
             if time.monotonic() > latest or nobody_listens():
                 agent.terminate()
         else:
-            return agent.returncode, " | ".join(words.decode(errors="replace").split("\n")[-4:]).strip(" |")
+            said = " | ".join(words.decode(errors="replace").split("\n")[-4:]).strip(" |")
+            return agent.returncode, said, agent.pid
 
 
-def where_it_was(result: Path) -> str:
+def where_it_was(result: Path, pid: int) -> str:
+    """Say where the agent `pid` ended; an earlier one's progress may still lie there."""
     try:
         state = json.loads(result.with_name("progress.json").read_text())
-        return f"while measuring {state['phase']} ({state['message']})"
-    except (OSError, ValueError, KeyError):
-        return "before it measured anything"
+        if state["pid"] == pid:
+            return f"while measuring {state['phase']} ({state['message']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return "before it measured anything"
 
 
 def main() -> None:
@@ -132,27 +141,30 @@ def main() -> None:
         spec = specs.parse(module.params["spec"])
         if module.check_mode:
             module.exit_json(changed=False, result=str(result))
-        code, words = measure(module.params, spec)
+        code, words, pid = measure(module.params, spec)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error), result=str(result))
 
     if code < 0:
         module.fail_json(
-            msg=f"the agent was killed by {signal.Signals(-code).name} {where_it_was(result)}", result=str(result)
+            msg=f"the agent was killed by {signal.Signals(-code).name} {where_it_was(result, pid)}", result=str(result)
         )
     try:
         document = json.loads(result.read_text())
     except (OSError, ValueError):
         module.fail_json(msg=f"the agent ended with status {code} and left no result: {words}", result=str(result))
     if document["finished"] is None:
-        module.fail_json(msg=f"the agent ended with status {code} {where_it_was(result)}: {words}", result=str(result))
+        module.fail_json(
+            msg=f"the agent ended with status {code} {where_it_was(result, pid)}: {words}", result=str(result)
+        )
     probes = {
         name: {key: part[key] for key in ("status", "reason", "headline")} for name, part in document["probes"].items()
     }
     for name, part in probes.items():
         if part["status"] == "failed":
             module.warn(f"probe {name} failed: {part['reason']}")
-    module.exit_json(changed=False, result=str(result), probes=probes)
+    resumed = [name for name, part in document["probes"].items() if part.get("resumed")]
+    module.exit_json(changed=False, result=str(result), probes=probes, resumed=resumed)
 
 
 if __name__ == "__main__":

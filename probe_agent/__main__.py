@@ -5,11 +5,28 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import Field, fields
 from pathlib import Path
 
-from . import bundle, paths
+from . import bundle, schema
 from .run import run
-from .spec import PROBES, PROFILES, Spec, parse
+from .spec import Spec, parse
+
+
+def add_option(parser: argparse.ArgumentParser, field: Field) -> None:
+    """Offer a field of the spec as an option, described as in its schema."""
+    flag, kind = f"--{field.name.replace('_', '-')}", type(field.default)
+    known = schema.load("spec")["properties"][field.name]
+    element = known.get("items", {})
+    words = known.get("description") or ", ".join(known.get("enum") or element.get("enum") or ())
+    if kind is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=words)
+    elif kind is not tuple:
+        parser.add_argument(flag, type=kind, help=f"{words} (default {field.default!r})".replace("%", "%%"))
+    elif element.get("type") == "integer":
+        parser.add_argument(flag, type=int, nargs="+", help=words)
+    else:
+        parser.add_argument(flag[:-1], dest=field.name, action="append", help=f"{words}; may be repeated")
 
 
 def main() -> int:
@@ -19,14 +36,8 @@ def main() -> int:
     measure = commands.add_parser("run", help="measure, and write result.json")
     measure.add_argument("--spec", type=Path, help="a JSON file with any of the fields below; options win over it")
     measure.add_argument("--out", type=Path, required=True, help="where the result goes")
-    measure.add_argument("--probe", dest="probes", action="append", help=f"{', '.join(PROBES)}; may be repeated")
-    measure.add_argument("--model", help=f"folder, hub id or synthetic:<name> (default {Spec.model})")
-    measure.add_argument("--model-revision", help="commit of a hub id")
-    measure.add_argument("--profile", help=", ".join(PROFILES))
-    measure.add_argument("--seed", type=int)
-    measure.add_argument("--deadline-s", type=int)
-    measure.add_argument("--models-dir", help=f"where models are kept (default {paths.HOME / 'models'})")
-    measure.add_argument("--drop-caches", action="store_true", default=None, help="drop the node's whole page cache")
+    for field in fields(Spec):
+        add_option(measure, field)
     pack = commands.add_parser("bundle", help="write the agent as one archive and print its path")
     pack.add_argument("folder", type=Path)
     options = vars(parser.parse_args())

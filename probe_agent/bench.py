@@ -12,7 +12,7 @@ from typing import Any
 
 from . import gpu
 from .arms import Arm, Stack
-from .engines import fresh, vllm_server
+from .engines import QUIET, fresh, vllm_server
 from .engines.servers import Servers
 from .engines.vllm_server import Server, Start
 from .host import numa, proof
@@ -20,15 +20,6 @@ from .progress import Progress
 from .spec import SERVER_PAIRS, Spec
 
 CHILD = "probe_agent.engines.transformers_child"
-QUIET = {
-    # With a neighbour on one core, OpenMP threads that spin at barriers made the same 64 tokens take 30 s instead of 2.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # Nothing is fetched while the clock runs; bars and hints would only fill the log.
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 PROMPT = "Explain NUMA-aware inference in 2 short bullet points."
 
 

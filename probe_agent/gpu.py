@@ -2,9 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process with memory on a device; `memory_mb` is None where the driver does not say (in a container, say)."""
+
+    pid: int
+    name: str
+    memory_mb: int | None
+
+
+class Device:
+    """One open GPU. What the driver cannot tell is None: a lost device must not end a measurement."""
+
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        self._nvml, self._handle = nvml, handle
+        self.name: str = nvml.nvmlDeviceGetName(handle)
+        self.uuid: str = nvml.nvmlDeviceGetUUID(handle)
+
+    def memory_mb(self) -> tuple[int, int] | None:
+        """Return what is used and what there is."""
+        try:
+            memory = self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
+        except self._nvml.NVMLError:
+            return None
+        return memory.used >> 20, memory.total >> 20
+
+    def utilization_percent(self) -> int | None:
+        try:
+            return self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu
+        except self._nvml.NVMLError:  # a slice of a GPU (MIG) has none
+            return None
+
+    def holders(self) -> list[Holder]:
+        """Return who computes on the device, the largest first."""
+        try:
+            running = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        except self._nvml.NVMLError:
+            return []
+        found = [
+            Holder(each.pid, self._name_of(each.pid), None if each.usedGpuMemory is None else each.usedGpuMemory >> 20)
+            for each in running
+        ]
+        return sorted(found, key=lambda holder: -(holder.memory_mb or 0))
+
+    def _name_of(self, pid: int) -> str:
+        try:
+            return self._nvml.nvmlSystemGetProcessName(pid)
+        except self._nvml.NVMLError:  # it ended meanwhile, or lives outside this container
+            return "a process"
 
 
 @contextmanager
@@ -21,6 +73,39 @@ def _nvml() -> Iterator[Any]:
         yield pynvml
     finally:
         pynvml.nvmlShutdown()
+
+
+@contextmanager
+def first_visible(environment: Mapping[str, str]) -> Iterator[Device | None]:
+    """Yield the device that a process with this environment takes first, or None where it sees none.
+
+    Indices count as nvidia-smi does, which is CUDA's own order under CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    """
+    with _nvml() as nvml:
+        handle = _first(nvml, environment.get("CUDA_VISIBLE_DEVICES", "0")) if nvml else None
+        yield None if handle is None else Device(nvml, handle)
+
+
+def _first(nvml: Any, visible: str) -> Any:
+    """Return the handle of the first device in CUDA_VISIBLE_DEVICES: an index, a UUID, or the start of one."""
+    wanted = visible.split(",")[0].strip()
+    handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
+    if wanted.isdecimal():
+        return handles[int(wanted)] if int(wanted) < len(handles) else None
+    if wanted.startswith("MIG-"):
+        try:
+            return nvml.nvmlDeviceGetHandleByUUID(wanted)
+        except nvml.NVMLError:
+            return None
+    matching = [handle for handle in handles if wanted and nvml.nvmlDeviceGetUUID(handle).startswith(wanted)]
+    return matching[0] if matching else None
+
+
+def memory_total_mb() -> int | None:
+    """Return the memory of the device that the agent's processes take first, None without one."""
+    with first_visible(os.environ) as device:
+        memory = device.memory_mb() if device else None
+        return memory[1] if memory else None
 
 
 def devices() -> list[dict[str, Any]]:

@@ -43,6 +43,11 @@ class ResultFile:
         self.document.update(parts)
         self._write()
 
+    def take(self, parts: dict[str, dict[str, Any]]) -> None:
+        """Take over probes that an earlier run measured."""
+        self.document["probes"].update(parts)
+        self._write()
+
     def add(self, probe: str, sample: dict[str, Any]) -> None:
         self.document["probes"][probe]["samples"].append(sample)
         self._write()

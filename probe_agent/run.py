@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from . import fingerprint
+from . import fingerprint, resume
 from .bench import Bench, Skipped
 from .engines.fresh import ProcessFailed, last_words, python_path
 from .engines.servers import Servers
@@ -47,13 +48,18 @@ def run(spec: Spec, out: Path) -> int:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _alone(Path(spec.state_dir)):
-            result, progress = ResultFile(out, spec), Progress(out.with_name("progress.json"))
+            previous = _previous(spec, out)
+            result = ResultFile(out, spec)
+            progress = Progress(
+                out.with_name("progress.json"), ("model", *spec.probes), kind=f"{spec.model} {spec.profile}"
+            )
             try:
-                _measure(spec, result, progress, deadline)
+                _measure(spec, previous, result, progress, deadline)
             except (Stopped, ProcessFailed, ValueError) as error:
                 result.fail_all(str(error))
                 _say(str(error))
             result.finish()
+            progress.finish()
     except (OSError, Stopped, ValueError) as error:
         _say(f"no result can be kept in {out}: {error}")
         return 1
@@ -63,25 +69,38 @@ def run(spec: Spec, out: Path) -> int:
     return 1 if failed else 0
 
 
-def _measure(spec: Spec, result: ResultFile, progress: Progress, deadline: float) -> None:
-    progress.phase("model")
+def _previous(spec: Spec, out: Path) -> dict[str, Any] | None:
+    """Return the result to resume from, None without one that can be used."""
+    if not spec.resume:
+        return None
+    resume.set_aside(out)
+    try:
+        return resume.read(resume.previous_of(out))
+    except ValueError as error:
+        _say(str(error))
+        return None
+
+
+def _measure(
+    spec: Spec, previous: dict[str, Any] | None, result: ResultFile, progress: Progress, deadline: float
+) -> None:
     result.describe(host_memory=state.read())
     model = _prepare(spec, deadline)
     result.describe(fingerprint=fingerprint.read(spec, model, result.document["host_memory"]["memory_total_mb"]))
+    kept = resume.kept(previous, result.document) if previous else {}
+    result.take(kept)
+    progress.leave_out(set(kept))
     servers = Servers(spec, model, result.path.parent, deadline)
-    bench = Bench(spec, model, progress, deadline, servers)
     try:
-        _probe_all(bench, result)
+        _probe_all(Bench(spec, model, progress, deadline, servers), result, set(kept))
     finally:
         servers.stop()
         result.describe(server_logs=servers.logs())
-    progress.phase("done")
 
 
-def _probe_all(bench: Bench, result: ResultFile) -> None:
-    for name, probe in PROBES.items():
-        if name not in bench.spec.probes:
-            continue
+def _probe_all(bench: Bench, result: ResultFile, kept: set[str]) -> None:
+    for name in [name for name in bench.spec.probes if name not in kept]:
+        probe = PROBES[name]
         bench.progress.phase(name)
         try:
             for row in probe.rows(bench):

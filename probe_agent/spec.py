@@ -6,7 +6,7 @@ happens on the node. `schema/spec.schema.json` says the same for other tools; a 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from . import models, paths
@@ -108,7 +108,7 @@ def parse(document: dict[str, Any]) -> Spec:
             raise ValueError(f"probe_{name} is {value!r}, and must be of type {kinds[name].__name__}")
     spec = Spec(**given)
     _check(spec)
-    return spec
+    return replace(spec, probes=tuple(name for name in PROBES if name in spec.probes))
 
 
 def _check(spec: Spec) -> None:

@@ -1,4 +1,4 @@
-"""Run a playbook and show a person what goes on: a line per step, and the probe's own progress while it measures."""
+"""Run a playbook and show a person what goes on: a line per step, and how far each node's probe is."""
 
 from __future__ import annotations
 
@@ -15,26 +15,23 @@ from typing import Any
 
 import ansible_runner
 
-from probe_agent import paths
+from probe_agent import paths, progress
 from probe_agent.host import process
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCAL = "inventory/local.yml"
 BAD = {"runner_on_failed": "failed", "runner_on_unreachable": "unreachable"}
-BEAT_S = 5.0
 INTERRUPTED = 130
-STALE_S = 60.0  # a progress file older than this belongs to an earlier run
 
 
 class Console:
     """Turns ansible-runner's events into lines; remembers the run folder, and whether a person wants it to stop."""
 
-    def __init__(self, progress: Path) -> None:
+    def __init__(self) -> None:
         self.began = time.monotonic()
         self.run_dir: Path | None = None
         self.failed = False
         self.stopping = False
-        self._progress, self._shown, self._beat = progress, "", self.began
 
     def say(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
@@ -57,6 +54,8 @@ class Console:
                 self.say(f"  {data.get('host')}: {data.get('task')} (changed)")
             for warning in result.get("warnings") or []:
                 self.say(f"  {data.get('host')}: {warning}")
+        elif kind == "verbose" and progress.LINE.fullmatch(event["stdout"]):  # from the action plugin slm_probe
+            self.say(f"  {event['stdout']}")
         return False  # runner keeps no copy: the run folder is the record
 
     def stop(self, number: int, _frame: object) -> None:
@@ -68,25 +67,8 @@ class Console:
         self.stopping = True
 
     def tick(self) -> bool:
-        """Called by the runner all the time: tells whether to stop, and now and then shows how far the probe is."""
-        now = time.monotonic()
-        if now - self._beat >= BEAT_S:
-            self._beat = now
-            self.show_progress()
+        """Called by the runner all the time: tells whether to stop."""
         return self.stopping
-
-    def show_progress(self) -> None:
-        try:
-            if time.time() - self._progress.stat().st_mtime > STALE_S:
-                return
-            state = json.loads(self._progress.read_text())
-        except (OSError, ValueError):
-            return
-        left = f", about {state['phase_left_s']:.0f} s left" if state["phase_left_s"] else ""
-        text = f"  {state['phase']}: {state['message']} ({state['step']} of {state['steps']}{left})"
-        if text != self._shown and state["phase"] != "done":
-            self._shown = text
-            self.say(text)
 
 
 def run(playbook: str, inventory: str, tune: bool, arguments: list[str]) -> tuple[int, Path | None]:
@@ -106,7 +88,7 @@ def run(playbook: str, inventory: str, tune: bool, arguments: list[str]) -> tupl
         ]
     if not tune:
         extra += ["--skip-tags", "baseline,tune"]
-    console = Console(paths.STATE / "probe/progress.json")
+    console = Console()
     before = [signal.signal(number, console.stop) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         code = _play(playbook, inventory, extra, console)

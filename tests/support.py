@@ -7,12 +7,24 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from probe_agent.host import hugepages, hugetlbfs, thp
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    for _ in range(int(seconds * 20)):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{condition.__name__} did not come true within {seconds} s")
 
 
 def machine_state() -> dict[str, object]:

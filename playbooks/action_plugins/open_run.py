@@ -11,12 +11,18 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "requirements"
 sys.path.insert(0, str(ROOT))
 from probe_agent import bundle  # noqa: E402 - found through the line above
 
 
+def lines(name: str) -> list[str]:
+    """Return the requirements in a file, without its comments."""
+    return [line for line in (REQUIREMENTS / name).read_text().splitlines() if line and not line.startswith("#")]
+
+
 class ActionModule(ActionBase):
-    """Takes `reports_dir`. Returns the fact `stethos_run`: id, dir and root here; the agent and its requirements."""
+    """Takes `reports_dir`. Returns the fact `stethos_run`: id, dir and root here; the agent and what it requires."""
 
     _requires_connection = False
     _VALID_ARGS = frozenset(("reports_dir",))
@@ -35,6 +41,7 @@ class ActionModule(ActionBase):
             "root": str(ROOT),
             "agent_name": archive.name.removesuffix(".tar.gz"),
             "agent_archive": str(text),
-            "requirements": (ROOT / "requirements/node.lock").read_text().split(),
+            "requirements": {device: lines(f"node-{device}.lock") for device in ("gpu", "cpu")},
+            "cpu_overrides": lines("overrides-cpu.txt"),
         }
         return {**result, "changed": False, "ansible_facts": {"stethos_run": facts}}

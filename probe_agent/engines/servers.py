@@ -11,6 +11,7 @@ from ..host import meminfo
 from ..models import architecture
 from ..spec import Spec
 from . import vllm_server
+from .fresh import ProcessFailed
 from .vllm_server import Server, Start, Timeline
 
 LOG_LIMIT = 64 << 10  # characters of one log that travel with the result; its end says why a start failed
@@ -53,7 +54,7 @@ class Servers:
     def usual(self) -> Start:
         """Return what the shared server is started with. Raises ValueError for a model without a known length."""
         spec, shape = self.spec, architecture.read(self.model)
-        length, on_gpu = min(spec.max_model_len, shape.context_tokens), bool(gpu.chosen())
+        length, on_gpu = min(spec.max_model_len, shape.context_tokens), gpu.memory_total_mb() is not None
         return Start(
             model=self.model,
             max_model_len=length,
@@ -69,9 +70,10 @@ class Servers:
 
     def shared(self) -> Server:
         """Return the running server where it was started as usual and still answers; else start one."""
-        if self._running and self._running.start == self.usual() and self._running.alive():
+        usual = self.usual()
+        if self._running and self._running.start == usual and self._answers():
             return self._running
-        return self.fresh(self.usual())
+        return self.fresh(usual)
 
     def fresh(self, start: Start) -> Server:
         """End the running server, if any, and return a new one. Raises ProcessFailed."""
@@ -82,13 +84,28 @@ class Servers:
         return self._running
 
     def stop(self) -> Timeline | None:
-        """End the running server and return all its readings."""
+        """End the running server and return its readings. Raises ProcessFailed when GPU memory does not come back."""
         running, self._running = self._running, None
-        return running.stop() if running else None
+        if running is None:
+            return None
+        timeline = running.stop()
+        if timeline.gpu_back() is False:
+            raise ProcessFailed(
+                f"the server has ended, and {timeline.gpu_mb['after']:.0f} MiB of the GPU's memory are in use where "
+                f"{timeline.gpu_mb['before']:.0f} were before its start"
+            )
+        return timeline
 
     def logs(self) -> dict[str, str]:
         """Return the end of each log by the name of its file."""
         return {log.name: log.read_text(errors="replace")[-LOG_LIMIT:] for log in self.log_files if log.exists()}
+
+    def _answers(self) -> bool:
+        try:
+            self._running.check()
+        except ProcessFailed:
+            return False
+        return True
 
     def _cpu_kv_bytes(self, length: int, bytes_per_token: int | None) -> int:
         available = meminfo.read()["MemAvailable"] << 10

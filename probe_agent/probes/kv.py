@@ -61,11 +61,12 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
 def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
     """Return the architecture's bytes per token beside the measured ones, and which lengths were left out and why."""
     per_token = _bytes_per_token(bench)
+    on_gpu = gpu.memory_total_mb() is not None
     return {
         "bytes_per_token_architecture": per_token,
         "bytes_per_token_measured": _slope([row for row in samples if row["how"] == "measured"]),
-        "memory": "gpu" if gpu.chosen() else "pss",
-        "gpu_memory_utilization": bench.spec.gpu_memory_utilization if gpu.chosen() else None,
+        "memory": "gpu" if on_gpu else "pss",
+        "gpu_memory_utilization": bench.spec.gpu_memory_utilization if on_gpu else None,
         "left_out": _lengths(bench, per_token)[1],
     }
 
@@ -110,9 +111,9 @@ def _lengths(bench: Bench, per_token: int) -> tuple[list[int], list[str]]:
 
 def _room_mb(utilization: float) -> int:
     """Return the memory that footprints may take: the model and the server's own need have to fit beside it."""
-    device = gpu.chosen()
-    if device:
-        return int(GPU_SHARE * utilization * device["memory_mb"])
+    total_mb = gpu.memory_total_mb()
+    if total_mb:
+        return int(GPU_SHARE * utilization * total_mb)
     return int(CPU_SHARE * meminfo.read()["MemTotal"]) >> 10
 
 

@@ -8,12 +8,14 @@ whole of it to be dropped. The last warm server is left running for the probes t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .. import models
 from ..bench import Bench
-from ..engines.vllm_server import Server, Timeline
+from ..engines import client
+from ..engines.vllm_server import Server
 from ..host import pagecache
 from ..spec import SERVER_PAIRS
 from . import medians
@@ -51,7 +53,10 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
             "ready_s": server.ready_s,
             "first": first,
             "next": following,
-            **_memory(timeline, shared),
+            "gpu_mb": timeline.gpu_mb,
+            "pss_mb": timeline.pss_mb,
+            "jumps": [asdict(jump) for jump in timeline.jumps()],
+            "timeline": timeline.to_json(),
             "log": server.log.name,
             "shared": shared,
         }
@@ -101,21 +106,13 @@ def _prepare(bench: Bench, cache: str, files: list[Path]) -> None:
 
 def _requests(bench: Bench, server: Server, start: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the first request of the server's life and those after it, one at a time."""
-    prompts = bench.prompts([PROMPT_TOKENS] * (1 + NEXT_REQUESTS), OUTPUT_TOKENS, part=start)
+    requests = client.prompts(
+        client.vocabulary(bench.model),
+        [PROMPT_TOKENS] * (1 + NEXT_REQUESTS),
+        OUTPUT_TOKENS,
+        f"serving {start} {bench.spec.seed}",
+    )
     server.mark("first request")
-    first = ask(bench, server, prompts[0])
+    first = ask(bench, server, requests[0])
     server.mark("next requests")
-    return first, [ask(bench, server, prompt) for prompt in prompts[1:]]
-
-
-def _memory(timeline: Timeline, shared: bool) -> dict[str, Any]:
-    gpu = [mb for _, mb, _, _ in timeline.rows if mb is not None]
-    pss = [mb for _, _, _, mb in timeline.rows if mb is not None]
-    return {
-        "gpu_mb": {"before": gpu[0], "min": min(gpu), "max": max(gpu), "after": None if shared else gpu[-1]}
-        if gpu
-        else None,
-        "pss_mb": {"max": max(pss, default=None)},
-        "jumps": timeline.jumps,
-        "timeline": {"rows": timeline.rows, "phases": timeline.phases},
-    }
+    return first, [ask(bench, server, request) for request in requests[1:]]

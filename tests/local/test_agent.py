@@ -4,10 +4,10 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from support import wait_for
 
 from probe_agent import schema
 from probe_agent.host import allocators
@@ -17,14 +17,6 @@ def result_of(folder: Path) -> dict:
     document = json.loads((folder / "result.json").read_text())
     schema.check("result", document)
     return document
-
-
-def wait_for(condition, seconds=60):
-    for _ in range(seconds * 20):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail(f"{condition.__name__} did not come true within {seconds} s")
 
 
 def children_of(pid: int) -> list[int]:

@@ -1,0 +1,228 @@
+"""Requests one after another, all at once, and at rising concurrency: tier 3B of the labs.
+
+Every prompt is new to the server and every answer has the same length. The sweep is a closed loop: `concurrency` slots,
+each sending its next request when the last one was answered. A step has twice as many requests as slots, and never
+fewer than 16: p50 and p95 of a step mean something, its p99 is close to its slowest request. This sweep is also the
+run's curve of p95 against concurrency.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..bench import Bench
+from ..engines import client
+from ..spec import Spec
+from .alone import mean_since, refuse_failures
+
+PROMPT_TOKENS = 24  # about what the labs' sentence has
+WARM_UP_TOKENS = 4
+SWEEP_REQUESTS_PER_SLOT, SWEEP_REQUESTS = 2, 16
+STEP_BUDGET_S = 30.0  # of one step of the sweep
+SATURATED_SHARE = 0.9
+LEAK_WAIT_S = 5.0
+QUEUE = "vllm:request_queue_time_seconds"
+KV_USAGE, RUNNING, WAITING = "vllm:kv_cache_usage_perc", "vllm:num_requests_running", "vllm:num_requests_waiting"
+OF_THE_LOAD = "load_"  # columns that all rows of a load share
+
+
+@dataclass(frozen=True)
+class Step:
+    mode: str
+    concurrency: int
+    requests: int
+
+    @property
+    def phase(self) -> str:
+        """Its name in the server's timeline."""
+        return f"sweep at {self.concurrency}" if self.mode == "sweep" else self.mode
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """`rising`: the last step was the fastest of all, so a higher concurrency than any tried may give more."""
+
+    concurrency: int
+    tokens_per_s: float
+    highest_tokens_per_s: float
+    rising: bool
+
+
+def saturation(points: Sequence[tuple[int, float]]) -> Saturation | None:
+    """Return where throughput saturates: the smallest concurrency that reaches 90 % of the highest tokens/s seen.
+
+    `points` are (concurrency, tokens_per_s). Beyond that point more requests in flight mostly wait for each other. None
+    with fewer than two points, or when none produced a token.
+    """
+    rates = dict(sorted(points))
+    highest = max(rates.values(), default=0.0)
+    if len(rates) < 2 or highest <= 0:
+        return None
+    reached = next(number for number, rate in rates.items() if rate >= SATURATED_SHARE * highest)
+    return Saturation(reached, rates[reached], highest, rising=rates[max(rates)] == highest)
+
+
+def rows(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Yield a row per request; columns that start with `load_` are the same for all requests of one load."""
+    bench.needs_server()
+    server, ids = bench.server(), client.vocabulary(bench.model)
+    steps = _steps(bench.spec, server.start.max_num_seqs)
+    bench.progress.expect(1 + len(steps))
+    bench.progress.step("warm-up")
+    server.mark("batching warm-up")
+    for number, concurrency in enumerate((1, bench.spec.batch_requests)):
+        requests = client.prompts(
+            ids, [PROMPT_TOKENS] * concurrency, WARM_UP_TOKENS, f"batching warm-up {number} {bench.spec.seed}"
+        )
+        warm = client.send(server.url, server.served_name, requests, concurrency, bench.deadline, server.check)
+        refuse_failures(warm.rows, server)
+    measured: list[dict[str, Any]] = []
+    for number, step in enumerate(steps):
+        bench.progress.step(f"{step.requests} requests, {step.concurrency} at a time")
+        if step.mode == "sweep" and expected_s(loads(measured), step) > STEP_BUDGET_S:
+            continue
+        for row in _load(bench, server, ids, number, step):
+            measured.append(row)
+            yield row
+        refuse_failures([row for row in measured if row["load"] == number], server)
+
+
+def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
+    """Return a row per load, where the sweep saturates, what was left out of it, and whether all KV blocks are free."""
+    server = bench.server()
+    timeline = server.timeline()
+    found = [
+        {**load, "gpu_utilization_percent": _utilization(timeline, _step_of(load).phase)} for load in loads(samples)
+    ]
+    saturated = saturation(_sweep(found))
+    return {
+        "loads": found,
+        "saturation": asdict(saturated) if saturated else None,
+        "saturated_share": SATURATED_SHARE,
+        "left_out": left_out(bench.spec, server.start.max_num_seqs, samples),
+        "leak": _leak(server),
+    }
+
+
+def headline(samples: list[dict[str, Any]]) -> dict[str, float]:
+    """Return both modes' seconds and tokens/s, the gain of the one over the other, and where the sweep saturates."""
+    found = [load for load in loads(samples) if not load["failed"]]
+    figures = {
+        f"{load['mode']}_{key}": round(load[column], 4)
+        for load in found
+        if load["mode"] != "sweep"
+        for key, column in (("s", "wall_s"), ("tokens_per_s", "tokens_per_s"))
+    }
+    if {"sequential_s", "concurrent_s"} <= figures.keys():
+        figures["gain"] = round(figures["sequential_s"] / figures["concurrent_s"], 2)
+    saturated = saturation(_sweep(found))
+    return {**figures, **({"saturation_concurrency": saturated.concurrency} if saturated else {})}
+
+
+def loads(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row per load, from the rows of its requests."""
+    found = []
+    for number in sorted({row["load"] for row in samples}):
+        rows_of_it = [row for row in samples if row["load"] == number]
+        first, tokens = rows_of_it[0], sum(row["output_tokens"] for row in rows_of_it)
+        found.append(
+            {
+                **{key: first[key] for key in ("load", "mode", "concurrency")},
+                **{key.removeprefix(OF_THE_LOAD): first[key] for key in first if key.startswith(OF_THE_LOAD)},
+                "requests": len(rows_of_it),
+                "failed": sum(bool(row["error"]) for row in rows_of_it),
+                "output_tokens": tokens,
+                "tokens_per_s": tokens / first["load_wall_s"] if first["load_wall_s"] else 0.0,
+            }
+        )
+    return found
+
+
+def expected_s(known: list[dict[str, Any]], step: Step) -> float:
+    """Return how long a step would take at the best rate of the loads with no more slots: more of them slow nothing."""
+    rates = [
+        load["requests"] / load["wall_s"]
+        for load in known
+        if load["concurrency"] <= step.concurrency and load["wall_s"] and not load["failed"]
+    ]
+    return step.requests / max(rates) if rates else 0.0
+
+
+def left_out(spec: Spec, max_num_seqs: int, samples: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence for every part of the sweep that was not measured."""
+    known = loads(samples)
+    measured = {load["concurrency"] for load in known if load["mode"] == "sweep"}
+    said = []
+    if beyond := [str(number) for number in sorted(spec.concurrencies) if number > max_num_seqs]:
+        said.append(f"concurrency {', '.join(beyond)} is beyond the {max_num_seqs} sequences the server runs at once")
+    return said + [
+        f"concurrency {step.concurrency} was expected to take {expected_s(known, step):.0f} s, "
+        f"more than the {STEP_BUDGET_S:g} s a step may"
+        for step in _steps(spec, max_num_seqs)
+        if step.mode == "sweep" and step.concurrency not in measured
+    ]
+
+
+def _steps(spec: Spec, max_num_seqs: int) -> list[Step]:
+    sweep = [number for number in sorted(spec.concurrencies) if number <= max_num_seqs]
+    return [
+        Step("sequential", 1, spec.batch_requests),
+        Step("concurrent", spec.batch_requests, spec.batch_requests),
+        *(Step("sweep", number, max(SWEEP_REQUESTS_PER_SLOT * number, SWEEP_REQUESTS)) for number in sweep),
+    ]
+
+
+def _step_of(load: dict[str, Any]) -> Step:
+    return Step(load["mode"], load["concurrency"], load["requests"])
+
+
+def _sweep(found: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    return [(load["concurrency"], load["tokens_per_s"]) for load in found if load["mode"] == "sweep"]
+
+
+def _load(bench: Bench, server: Any, ids: range, number: int, step: Step) -> list[dict[str, Any]]:
+    """Measure one load and return the rows of its requests."""
+    seed = f"batching {number} {bench.spec.seed}"
+    requests = client.prompts(ids, [PROMPT_TOKENS] * step.requests, bench.spec.batch_tokens, seed)
+    before = server.metrics()
+    server.mark(step.phase)
+    load = client.send(server.url, server.served_name, requests, step.concurrency, bench.deadline, server.check)
+    server.mark("between loads")
+    failed = any(row["error"] for row in load.rows)
+    shared = {
+        "load_wall_s": load.wall_s,
+        "load_queue_s": None if failed else mean_since(before, server, QUEUE, step.requests),
+        "load_client_lag_max_s": load.client_lag_max_s,
+        "load_client_lag_p99_s": load.client_lag_p99_s,
+    }
+    return [{"load": number, "mode": step.mode, "concurrency": step.concurrency, **row, **shared} for row in load.rows]
+
+
+def _utilization(timeline: Any, phase: str) -> float | None:
+    """Return the mean of the GPU's gauge between the phase's mark and the next; None where nothing was read."""
+    starts = [mark.at_s for mark in timeline.phases]
+    spans = [
+        (mark.at_s, end)
+        for mark, end in zip(timeline.phases, [*starts[1:], math.inf], strict=True)
+        if mark.phase == phase
+    ]
+    read = [percent for at_s, _, percent, _ in timeline.rows if any(low <= at_s < high for low, high in spans)]
+    read = [percent for percent in read if percent is not None]
+    return round(statistics.fmean(read), 1) if read else None
+
+
+def _leak(server: Any) -> dict[str, Any]:
+    """Return what the server still holds after the loads, once that is nothing or LEAK_WAIT_S have passed."""
+    began = time.monotonic()
+    while True:
+        metrics = server.metrics()
+        held = {name.removeprefix("vllm:"): metrics.get(name) for name in (KV_USAGE, RUNNING, WAITING)}
+        spent = time.monotonic() - began
+        if not any(held.values()) or spent >= LEAK_WAIT_S:
+            return {**held, "waited_s": round(spent, 2), "free": all(value == 0 for value in held.values())}
+        time.sleep(0.1)

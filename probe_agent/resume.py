@@ -1,0 +1,87 @@
+"""What an earlier run measured and this one need not measure again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+from . import schema
+
+LIMIT_BYTES = 16 << 20
+
+
+def previous_of(out: Path) -> Path:
+    """Return where the result that stood in `out` before this run is kept."""
+    return out.with_name(f"{out.stem}.previous.json")
+
+
+def set_aside(out: Path) -> None:
+    """Move an older result out of the way, so that it cannot pass for this run's.
+
+    One in which no probe finished is dropped instead: an earlier one has more to resume from.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            barren = not any(part["status"] == "ok" for part in _load(out)["probes"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            barren = False  # whatever it is, somebody may want to look at it
+        if barren:
+            out.unlink()
+        else:
+            out.replace(previous_of(out))
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return the result in `path`, None without one. Raises ValueError, in one sentence, for what is no result."""
+    try:
+        document = _load(path)
+        schema.check("result", document)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be resumed from: {getattr(error, 'strerror', None) or error}") from None
+    return document
+
+
+def kept(previous: dict[str, Any], document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the parts of `previous` that hold for `document`, a result whose probes are still to be measured.
+
+    They hold when the same was measured (fingerprint and label) on a node that is set up the same.
+    """
+    same = (
+        previous["fingerprint"].get("id")
+        and previous["fingerprint"]["id"] == document["fingerprint"]["id"]
+        and previous["label"] == document["label"]
+        and _settings(previous["host_memory"]) == _settings(document["host_memory"])
+    )
+    return {
+        name: {"measured": previous["started"], **part, "resumed": True}
+        for name, part in previous["probes"].items()
+        if same and name in document["probes"] and part["status"] == "ok"
+    }
+
+
+def _settings(host_memory: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tuning changes; how much of a pool happens to be free is none of it."""
+    pools = [(pool["size_kb"], pool.get("numa_node"), pool["total"]) for pool in host_memory.get("pools", ())]
+    return host_memory.get("thp"), pools, host_memory.get("allocators")
+
+
+def _load(path: Path) -> Any:
+    if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would wait for ever
+        raise ValueError("it is a link or no regular file")
+    with path.open("rb") as stream:
+        content = stream.read(LIMIT_BYTES + 1)
+    if len(content) > LIMIT_BYTES:
+        raise ValueError(f"it is larger than {LIMIT_BYTES >> 20} MiB")
+    try:
+        return json.loads(content, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(figure: str) -> None:
+    raise ValueError(f"it has the figure {figure}")

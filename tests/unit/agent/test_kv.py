@@ -1,0 +1,67 @@
+"""Sizes of the KV cache: what follows from a start, and which lengths are left out."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from probe_agent import spec
+from probe_agent.models import architecture
+from probe_agent.probes import kv
+
+BYTES = 28 * 1024
+CACHE = SimpleNamespace(tokens=2_476_432, blocks=154_777, block_size=16)
+
+
+def footprint(length, memory_used_mb):
+    row = kv._capacity(length, CACHE, BYTES)
+    tokens = kv.footprint_tokens(length, 16, 16)
+    return {**row, "kind": "footprint", "how": "measured", "kv_tokens": tokens, "memory_used_mb": memory_used_mb}
+
+
+def bench(monkeypatch, context, room_mb, **fields):
+    monkeypatch.setattr(architecture, "read", lambda _: architecture.Architecture(context, BYTES))
+    monkeypatch.setattr(kv, "_room_mb", lambda _: room_mb)
+    return SimpleNamespace(spec=spec.parse(fields), model="a model")
+
+
+def test_a_sequence_takes_whole_blocks():
+    assert kv.footprint_tokens(100, sequences=3, block_size=16) == 112 * 3
+    assert kv.footprint_tokens(512, sequences=16, block_size=16) == 512 * 16
+
+
+def test_capacity_is_the_same_number_of_tokens_at_every_length():
+    short, long = (kv._capacity(length, CACHE, BYTES) for length in (512, 32768))
+    assert short["kv_tokens"] == long["kv_tokens"]
+    assert short["max_concurrency"] == pytest.approx(64 * long["max_concurrency"], rel=1e-3)
+    assert short["how"] == "derived"
+
+
+def test_the_slope_of_the_footprints_is_the_bytes_of_a_token():
+    rows = [footprint(512, 4439.0), footprint(4096, 5847.0 + 160), footprint(32768, 18775.0 - 224)]
+    assert kv._slope(rows) == pytest.approx(BYTES, rel=0.02)
+
+
+def test_one_length_or_unread_memory_gives_no_slope():
+    assert kv._slope([footprint(512, 4439.0)]) is None
+    assert kv._slope([footprint(512, 4439.0), footprint(1024, None)]) is None
+
+
+def test_lengths_between_measured_ones_lie_on_their_line():
+    measured = [footprint(512, 4000.0), footprint(32768, 4000.0 + 16 * (32768 - 512) * BYTES / 2**20)]
+    row = kv._derived(4096, 16, 16, BYTES, measured)
+    assert (row["how"], row["kv_tokens"]) == ("derived", 65536)
+    assert row["memory_used_mb"] == pytest.approx(4000 + 16 * (4096 - 512) * BYTES / 2**20)
+
+
+def test_lengths_beyond_the_model_or_the_memory_are_left_out_with_a_word(monkeypatch):
+    kept, said = kv._lengths(bench(monkeypatch, context=4096, room_mb=1000), BYTES)
+    assert kept == [512, 1024, 2048]
+    assert said == [
+        "8192, 16384, 32768 tokens are more than the 4096 that the model takes",
+        "16 sequences of 4096 tokens need more than 1000 MiB",
+    ]
+
+
+def test_nothing_left_to_size_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match="probe_kv_lengths has nothing to size: 8192 tokens are more than the 4096"):
+        kv._lengths(bench(monkeypatch, context=4096, room_mb=1000, kv_lengths=[8192]), BYTES)
