@@ -5,10 +5,10 @@ control runs twice per block under two names: both together are what an arm is h
 the noise that an effect has to exceed.
 
 An effect is called when the arm's own interval excludes 0, when it is larger than what the A/A pair could show by
-chance and than PRACTICAL_THRESHOLD, and when it stays significant among all metrics of the arm (Holm). The first holds
-its error whatever the arm's own spread is; the last takes the noise of arm and A/A pair together, because the Student
-interval of three blocks has nothing left for eight metrics. The family is the arm, since each answers one question:
-whether to pull that lever. tests/bench/statistics.py shows the error rates.
+chance and than PRACTICAL_THRESHOLD, and when it stays significant among all metrics of the arm (Holm). The family is
+the arm, since each answers one question: whether to pull that lever. The interval is by the arm's own spread always;
+the p-values of fewer than OWN_NOISE_BLOCKS take that of the A/A pair in, because three blocks' own spread has nothing
+left for eight metrics. tests/bench/statistics.py shows the error rates, also for arms noisier than the control.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ POWER = 0.8
 PRACTICAL_THRESHOLD = 0.03  # nobody retunes a fleet for less
 LOG_THRESHOLD = math.log1p(PRACTICAL_THRESHOLD)
 THRESHOLD_IN_WORDS = f"{100 * PRACTICAL_THRESHOLD:g} %"
+OWN_NOISE_BLOCKS = 6  # from here on an arm's own spread is enough, however much noisier than the control it is
 PERMUTATION_BLOCKS = 10  # from here on sign flips hold their error; a bootstrap (BCa) was wrong in 8 to 12 % at 10
 PERMUTATIONS = 1999
 MOST_BLOCKS = 100  # nobody runs more, so no plan asks for more
@@ -69,10 +70,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Precision:
-    """What a campaign can see: `error` is the standard error of an effect, by arm and A/A pair together.
-
-    `metrics` is how many are looked at together.
-    """
+    """What a campaign can see: the standard error of an effect, with so many metrics looked at together."""
 
     blocks: int
     metrics: int
@@ -188,8 +186,8 @@ def effects(
     pairs = {metric: log_ratios(samples, metric.key, A_A, CONTROL) for metric in measured}
     against = {metric: log_ratios(samples, metric.key, arm, CONTROL, A_A) for metric in measured}
     tested = [metric for metric in measured if len(against[metric]) > 1 and pairs[metric]]
-    errors = {metric: _pooled_error(against[metric], pairs[metric]) for metric in tested}
-    adjusted = dict(zip(tested, holm([_p(against[m], pairs[m], errors[m]) for m in tested]), strict=True))
+    errors = {metric: _error(against[metric], pairs[metric]) for metric in tested}
+    adjusted = dict(zip(tested, holm([_p(against[metric], errors[metric]) for metric in tested]), strict=True))
     found = []
     for metric in measured:
         guess, noise = estimate(against[metric]), _reach(pairs[metric])
@@ -241,23 +239,27 @@ def _reach(equal: Sequence[float]) -> float | None:
     return _student(len(equal), ALPHA) * math.sqrt(math.fsum(value**2 for value in equal)) / len(equal)
 
 
-def _pooled_error(differences: Sequence[float], equal: Sequence[float]) -> float:
-    """Return the standard error of the mean difference, by its own spread and the A/A pair's."""
-    mean = statistics.fmean(differences)
+def _error(differences: Sequence[float], equal: Sequence[float]) -> float:
+    """Return the standard error of the mean difference."""
+    blocks, mean = len(differences), statistics.fmean(differences)
     squares = math.fsum((value - mean) ** 2 for value in differences)
-    squares += SHARED_CONTROL * math.fsum(value**2 for value in equal)
-    return math.sqrt(squares / _freedom(len(differences), len(equal)) / len(differences))
+    own = squares / (blocks - 1)
+    if blocks >= OWN_NOISE_BLOCKS:
+        return math.sqrt(own / blocks)
+    pooled = (squares + SHARED_CONTROL * math.fsum(value**2 for value in equal)) / _freedom(blocks)
+    return math.sqrt(max(own, pooled) / blocks)
 
 
-def _freedom(blocks: int, pairs: int) -> int:
-    return blocks - 1 + pairs  # the A/A pair's mean is known: it is 0
+def _freedom(blocks: int) -> int:
+    """Return the degrees of freedom of `_error`; the A/A pair adds one per block, its mean being known to be 0."""
+    return blocks - 1 if blocks >= OWN_NOISE_BLOCKS else 2 * blocks - 1
 
 
-def _p(differences: Sequence[float], equal: Sequence[float], error: float) -> float:
+def _p(differences: Sequence[float], error: float) -> float:
     mean = statistics.fmean(differences)
     if not error:
         return float(mean == 0)
-    return 2 * float(special.stdtr(_freedom(len(differences), len(equal)), -abs(mean) / error))
+    return 2 * float(special.stdtr(_freedom(len(differences)), -abs(mean) / error))
 
 
 # The smallest detectable effect. The rule has random bars: each is a critical value times a spread found in the blocks.
@@ -274,11 +276,12 @@ def _spreads(freedom: int, points: int) -> numpy.ndarray:
 def _bars(blocks: int, metrics: int) -> numpy.ndarray:
     """Return how many standard errors an effect must exceed to pass interval, floor and Holm, sorted."""
     own, equal = (grid.ravel() for grid in numpy.meshgrid(_spreads(blocks - 1, 40), _spreads(blocks, 40)))
-    freedom = _freedom(blocks, blocks)
-    pooled = numpy.sqrt(((blocks - 1) * own**2 + blocks * equal**2) / freedom)
+    known = own
+    if blocks < OWN_NOISE_BLOCKS:
+        known = numpy.maximum(own, numpy.sqrt(((blocks - 1) * own**2 + blocks * equal**2) / _freedom(blocks)))
     interval = _student(blocks - 1, ALPHA) * own
     floor = _student(blocks, ALPHA) * equal / math.sqrt(SHARED_CONTROL)
-    together = _student(freedom, ALPHA / metrics) * pooled
+    together = _student(_freedom(blocks), ALPHA / metrics) * known
     bars = numpy.sort(numpy.maximum.reduce([interval, floor, together]))
     return bars.reshape(40, -1).mean(axis=1)
 
@@ -288,7 +291,7 @@ def _detectable(error: float, blocks: int, metrics: int) -> float:
     """Return the effect that is called with POWER. That `error` is itself an estimate is allowed for."""
     if error <= 0:
         return LOG_THRESHOLD
-    bars, truths = _bars(blocks, metrics)[:, None], 1 / _spreads(_freedom(blocks, blocks), 16)
+    bars, truths = _bars(blocks, metrics)[:, None], 1 / _spreads(_freedom(blocks), 16)
 
     def shortfall(effect: float) -> float:
         passed = special.ndtr(effect / (error * truths) - numpy.maximum(bars, LOG_THRESHOLD / (error * truths)))
@@ -331,10 +334,7 @@ def _judge(
     if size <= LOG_THRESHOLD:
         return Verdict.INCONCLUSIVE, f"the effect is below {THRESHOLD_IN_WORDS}; {least}"
     if size <= noise:
-        return (
-            Verdict.INCONCLUSIVE,
-            f"the effect is within the noise: equal arms can differ by {_shown(noise)}; {least}",
-        )
+        return Verdict.INCONCLUSIVE, f"the effect is within the noise ({_shown(noise)}); {least}"
     return Verdict.INCONCLUSIVE, f"the interval excludes 0, but not when all metrics are allowed for (Holm); {least}"
 
 

@@ -97,7 +97,7 @@ def section(host: Host) -> Section | None:
         return None
     newest = measured[-1][1]
     effect_tables = [_effects_table(when, part) for when, part in measured if effects(part)]
-    verdicts, shown = _verdicts_table(newest), metrics.FIRST_GENERATION
+    verdicts = _verdicts_table(newest)
     return Section(
         "allocators",
         "Allocators and other levers",
