@@ -31,6 +31,23 @@ ALLOCATOR_METRICS = (
     RESIDENT,
 )
 
+# What a certificate keeps of the other probes, for the next measurement to be held against.
+LOAD_METRICS = (
+    Metric("load_s", "load"),
+    Metric("weights_s", "weights"),
+    Metric("first_token_s", "first token"),
+    Metric("wall_real_s", "whole process"),
+    RESIDENT,
+)
+SERVING_METRICS = (
+    Metric("ready_s", "server ready"),
+    Metric("first_ttft_s", "first request"),
+    Metric("next_ttft_s", "next requests"),
+)
+THROUGHPUT = Metric("tokens_per_s", "throughput", lower_is_better=False)
+CAPACITY = Metric("capacity_tokens", "KV cache", lower_is_better=False)
+RATE = Metric("gib_per_s", "rate", lower_is_better=False)
+
 
 def headline(arm: str) -> Metric:
     """Return what a lever is pulled for: a page says of it first, and an advice rests on it first."""

@@ -29,16 +29,12 @@ from scipy import optimize, special, stats
 from probe_agent.arms import A_A, CONTROL
 
 from . import figures
+from .limits import ALPHA, OWN_NOISE_BLOCKS, PERMUTATION_BLOCKS, POWER, PRACTICAL_THRESHOLD
 from .loose import number
 from .metrics import ALLOCATOR_METRICS, Metric
 
-ALPHA = 0.05
-POWER = 0.8
-PRACTICAL_THRESHOLD = 0.03  # nobody retunes a fleet for less
 LOG_THRESHOLD = math.log1p(PRACTICAL_THRESHOLD)
 THRESHOLD_IN_WORDS = f"{100 * PRACTICAL_THRESHOLD:g} %"
-OWN_NOISE_BLOCKS = 6  # from here on an arm's own spread is enough, however much noisier than the control it is
-PERMUTATION_BLOCKS = 10  # from here on sign flips hold their error; a bootstrap (BCa) was wrong in 8 to 12 % at 10
 PERMUTATIONS = 1999
 MOST_BLOCKS = 100  # nobody runs more, so no plan asks for more
 LOG_LIMIT = 50.0  # two blocks can give an interval whose ends overflow a float
@@ -275,7 +271,7 @@ def _spreads(freedom: int, points: int) -> numpy.ndarray:
 @functools.cache
 def _bars(blocks: int, metrics: int) -> numpy.ndarray:
     """Return how many standard errors an effect must exceed to pass interval, floor and Holm, sorted."""
-    own, equal = (grid.ravel() for grid in numpy.meshgrid(_spreads(blocks - 1, 40), _spreads(blocks, 40)))
+    own, equal = (grid.ravel() for grid in numpy.meshgrid(_spreads(blocks - 1, 100), _spreads(blocks, 100)))
     known = own
     if blocks < OWN_NOISE_BLOCKS:
         known = numpy.maximum(own, numpy.sqrt(((blocks - 1) * own**2 + blocks * equal**2) / _freedom(blocks)))
@@ -291,13 +287,13 @@ def _detectable(error: float, blocks: int, metrics: int) -> float:
     """Return the effect that is called with POWER. That `error` is itself an estimate is allowed for."""
     if error <= 0:
         return LOG_THRESHOLD
-    bars, truths = _bars(blocks, metrics)[:, None], 1 / _spreads(_freedom(blocks), 16)
+    bars, truths = _bars(blocks, metrics)[:, None], 1 / _spreads(_freedom(blocks), 100)
 
     def shortfall(effect: float) -> float:
         passed = special.ndtr(effect / (error * truths) - numpy.maximum(bars, LOG_THRESHOLD / (error * truths)))
         return float(passed.mean()) - POWER
 
-    return optimize.brentq(shortfall, 0, LOG_THRESHOLD + 1000 * error, rtol=1e-2)
+    return optimize.brentq(shortfall, 0, LOG_THRESHOLD + 1000 * error, rtol=1e-3)
 
 
 def _doubt(samples: Iterable[Mapping[str, Any]], arm: str) -> tuple[Verdict, str] | None:

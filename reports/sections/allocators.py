@@ -38,6 +38,23 @@ def effects(measurement: Measurement | None) -> list[Effect]:
     return [effect for arm in statistics.arms(samples) for effect in statistics.effects(samples, arm)]
 
 
+def verdicts(measurement: Measurement | None) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the effects as plain values by arm and metric, for files that other programs read."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for effect in effects(measurement):
+        found.setdefault(effect.arm, {})[effect.metric.key] = {
+            "verdict": str(effect.verdict),
+            "why": effect.why,
+            "blocks": effect.estimate.blocks,
+            "effect_percent": _rounded(effect.estimate.mean),
+            "low_percent": _rounded(effect.estimate.low),
+            "high_percent": _rounded(effect.estimate.high),
+            "noise_percent": _rounded(effect.noise),
+            "detectable_percent": _rounded(effect.detectable),
+        }
+    return found
+
+
 def headlines(found: list[Effect]) -> list[Effect]:
     """Return of each arm the effect on what its lever is pulled for, or on the first metric where that is not known."""
     chosen: dict[str, Effect] = {}
@@ -233,6 +250,11 @@ def of_arm(measurement: Measurement, arm: str) -> list[dict[str, Any]]:
 def _values(measurement: Measurement, arm: str, key: str) -> tuple[list[float], float | None]:
     rows = of_arm(measurement, arm)
     return [row[key] for row in rows], median(rows, key)
+
+
+def _rounded(log_ratio: float | None) -> float | None:
+    value = percent(log_ratio)
+    return None if value is None else round(value, 2)
 
 
 def _ends(effect: Effect) -> str:

@@ -24,7 +24,7 @@ RAN = arms(5)
 
 
 def line(blocks: int, noise: float, drift: float, spread: float, campaigns: int) -> str:
-    source = random.Random(1)
+    source = random.Random(f"{blocks} {noise} {drift} {spread}")
     calls = alarms = anywhere = hits = 0
     printed = []
     for _ in range(campaigns):
