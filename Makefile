@@ -23,6 +23,10 @@ test: setup test-packages lint node-environment
 test-vm: setup
 	.venv/bin/python -m pytest -m vm tests/vm $(ARGS)
 
+# The client beside `vllm bench serve`, on a stub server and on a real one; prints, in some minutes, what both measured.
+bench: node-environment
+	PYTHONPATH=. "$$(.venv/bin/python -c 'from probe_agent import paths; print(paths.HOME)')/venv/bin/python" tests/bench/client.py $(ARGS)
+
 setup: .venv/.complete
 
 .venv/.complete: requirements/controller.lock

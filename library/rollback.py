@@ -8,6 +8,7 @@ module: rollback
 short_description: Put back every value and mount that was changed
 description:
   - Works from the snapshot that each change left in /var/lib/stethos before it was made.
+  - Gives back first what a killed probe had changed for the length of a measurement.
   - Leaves what somebody else changed since, and says so.
   - Idempotent, and able to undo a run that was killed half-way.
 options: {}
@@ -34,7 +35,7 @@ left:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import boot, files, hugetlbfs, knobs, snapshot
+from ansible.module_utils.probe_agent.host import boot, files, hugetlbfs, knobs, loans, snapshot
 
 
 def run(module: AnsibleModule, command: list[str]) -> str:
@@ -93,7 +94,11 @@ def described(step: snapshot.Undo) -> str:
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    lent, kept = [], []
     try:
+        lent = snapshot.read(file=loans.FILE)
+        if lent and not module.check_mode:
+            kept = loans.give_back()
         steps = snapshot.plan_rollback(snapshot.read(), {mount.target for mount in hugetlbfs.read()})
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
@@ -110,9 +115,12 @@ def main() -> None:
 
     acted = [step for step in steps if (step.change or step.gone) and step.entry not in failed]
     result = {
-        "changed": bool(acted),
-        "restored": [described(step) for step in acted],
-        "left": [step.foreign for step in steps if step.foreign],
+        "changed": bool(acted or lent),
+        "restored": [
+            *(f"/{entry.path} was lent to a probe, which was killed" for entry in lent),
+            *(described(step) for step in acted),
+        ],
+        "left": [*kept, *(step.foreign for step in steps if step.foreign)],
         "diff": {
             "before": "".join(f"{now_there(step)}\n" for step in acted),
             "after": "".join(f"/{step.change.path} = {step.change.after}\n" for step in acted if step.change),

@@ -163,7 +163,8 @@ class Arm:
     """One lever. `library` is the allocator preloaded, `torch_settings` are those of torch's allocators.
 
     `settings` maps a file of the kernel to its value: they hold for the whole node while a sample is taken. `binds`
-    keeps the process on one NUMA node. `torch` is the version that brought the lever.
+    keeps the process on one NUMA node. `torch` is the version that brought the lever. `serves` tells that a service can
+    be given it; `combines` names the levers to give where it is several.
     """
 
     name: str
@@ -176,6 +177,8 @@ class Arm:
     torch: tuple[int, int] | None = None
     needs: tuple[str, ...] = ()
     signs: tuple[str, ...] = ()
+    serves: bool = False
+    combines: tuple[str, ...] = ()
 
     def lacks(self, root: Path = Path("/"), stack: Stack = UNKNOWN) -> str:
         """Return why this node cannot run the arm, or nothing."""
@@ -264,11 +267,7 @@ ARMS = {
     arm.name: arm
     for arm in (
         Arm(CONTROL, "glibc's malloc, no lever pulled", signs=("no library",)),
-        Arm(
-            A_A,
-            "the same once more: its difference from the control is the noise floor",
-            signs=("no library",),
-        ),
+        Arm(A_A, "the same once more: its difference from the control is the noise floor", signs=("no library",)),
         Arm(
             "thp-always",
             "transparent huge pages for all memory of every process",
@@ -292,6 +291,7 @@ ARMS = {
             "jemalloc preloaded instead of glibc's malloc",
             library="jemalloc",
             signs=("library",),
+            serves=True,
         ),
         Arm(
             "jemalloc-thp",
@@ -300,12 +300,14 @@ ARMS = {
             variables={"MALLOC_CONF": "thp:always,metadata_thp:auto"},
             needs=("thp",),
             signs=("library", "thp"),
+            serves=True,
         ),
         Arm(
             "tcmalloc",
             "tcmalloc preloaded instead of glibc's malloc",
             library="tcmalloc",
             signs=("library",),
+            serves=True,
         ),
         Arm(
             "glibc-thp",
@@ -313,6 +315,7 @@ ARMS = {
             variables=_GLIBC_THP,
             needs=("thp",),
             signs=("thp",),
+            serves=True,
         ),
         Arm(
             "glibc-hugetlb",
@@ -320,6 +323,7 @@ ARMS = {
             variables=_GLIBC_HUGETLB,
             needs=("pool",),
             signs=("pool",),
+            serves=True,
         ),
         Arm(
             "torch-thp",
@@ -328,6 +332,7 @@ ARMS = {
             torch=(2, 2),
             needs=("thp",),
             signs=("thp",),
+            serves=True,
         ),
         Arm(
             "pinned-register",
@@ -336,6 +341,7 @@ ARMS = {
             torch=(2, 2),
             needs=("gpu",),
             signs=("pinned",),
+            serves=True,
         ),
         Arm(
             "pinned-register-thp",
@@ -345,6 +351,7 @@ ARMS = {
             torch=(2, 2),
             needs=("gpu", "thp"),
             signs=("pinned", "thp"),
+            combines=("pinned-register", "glibc-thp"),
         ),
         Arm(
             "pinned-register-hugetlb",
@@ -354,6 +361,7 @@ ARMS = {
             torch=(2, 2),
             needs=("gpu", "pool"),
             signs=("pinned", "pool"),
+            combines=("pinned-register", "glibc-hugetlb"),
         ),
         Arm(
             "numa-bind",
@@ -373,9 +381,5 @@ ARMS = {
 
 # What a campaign can compare with the control.
 COMPARED = tuple(name for name in ARMS if name not in (CONTROL, A_A))
-# What a service can be given: levers pulled by the environment alone, and none that only makes it slower.
-LEVERS = tuple(
-    name
-    for name in COMPARED
-    if not ARMS[name].settings and not ARMS[name].binds and "uncompiled" not in ARMS[name].signs
-)
+# What a service can be given.
+LEVERS = tuple(name for name, arm in ARMS.items() if arm.serves)

@@ -88,7 +88,8 @@ class Spec:
         return self.arms or ARMS_OF[self.profile]
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema_version": 1, **asdict(self), "probes": list(self.probes), "arms": list(self.arms)}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {"schema_version": 1, **values}
 
 
 def parse(document: dict[str, Any]) -> Spec:

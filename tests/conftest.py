@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import PlaybookRun, machine_state, run_playbook
 
-from probe_agent.host import hugetlbfs, knobs, snapshot, thp
+from probe_agent.host import hugetlbfs, knobs, loans, snapshot, thp
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ def machine() -> Iterator[None]:
         knob = knobs.read(f"{thp.FOLDER}/{name}")
         if knob and knob.choices:
             (Path("/") / knob.path).write_text(value)
-    (Path("/") / snapshot.FILE).unlink(missing_ok=True)
+    for journal in (snapshot.FILE, loans.FILE):
+        (Path("/") / journal).unlink(missing_ok=True)
     assert machine_state() == before
 
 

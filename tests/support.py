@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from probe_agent import schema
 from probe_agent.host import hugepages, hugetlbfs, thp
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +36,17 @@ def machine_state() -> dict[str, object]:
         "pools": {pool.path: pool.total for pool in hugepages.read()},
         "mounts": [mount.target for mount in hugetlbfs.read()],
     }
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def result_of(folder: Path) -> dict:
+    """Return the agent's result.json in `folder`, held against its schema."""
+    document = json.loads((folder / "result.json").read_text())
+    schema.check("result", document)
+    return document
 
 
 @dataclass(frozen=True)

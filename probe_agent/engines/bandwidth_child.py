@@ -18,7 +18,7 @@ from ..host import pagecache, process
 from . import child
 
 MIB = 1 << 20
-TOUCHED_BYTES = 512 * MIB
+TOUCHED_BYTES = 256 * MIB
 BLOCK_BYTES = 8 * MIB
 MOST_READ_BYTES = 4096 * MIB  # of a large model; more takes longer and tells no more
 PINNED_BYTES = (256 * MIB, 1024 * MIB)  # powers of two: torch rounds up to one

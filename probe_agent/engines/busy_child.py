@@ -6,35 +6,21 @@ each thread that wants the lock waits up to sys.getswitchinterval() for every ot
 
 from __future__ import annotations
 
-import ctypes
-import json
-import os
 import random
-import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import client
-from .transformers_child import PR_SET_PDEATHSIG
+from . import child, client
 
 TEXT = "Explain NUMA-aware inference in 2 short bullet points. " * 400  # 22 kB, a long prompt
 
 
-def main() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the agent may be killed
-    job = json.loads(sys.argv[1])
-    with os.fdopen(job["events"], "w", buffering=1) as events:
-        events.write(json.dumps({"reply": {"rows": measure(job)}}) + "\n")
-        sys.stdin.readline()  # alive until the agent has read /proc/PID
-
-
-def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row per repeat and number of threads, in an order drawn anew for each repeat. Times are seconds."""
+def measure(job: dict[str, Any], stage: Callable[[str], None]) -> dict[str, Any]:
+    """Give a row per repeat and number of threads, in an order drawn anew for each repeat. Times are seconds."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(Path(job["model"]) / "tokenizer.json"))
@@ -48,6 +34,7 @@ def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
     warm_up, *requests = client.prompts(ids, lengths, job["output_tokens"], f"busy {job['seed']}")
     ask(job, warm_up)
     tokenizer.encode(TEXT)
+    stage("warm-up")
     rows = []
     for (repeat, threads), request in zip(plan, requests, strict=True):
         with busy(threads):
@@ -66,7 +53,7 @@ def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
                 "e2e_s": answered["e2e_s"],
             }
         )
-    return rows
+    return {"rows": rows}
 
 
 def ask(job: dict[str, Any], request: client.Request) -> dict[str, Any]:
@@ -98,4 +85,4 @@ def busy(threads: int) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    child.main(measure)

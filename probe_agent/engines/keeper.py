@@ -1,6 +1,6 @@
 """The process that keeps a server: samples its memory from before its start, and lets nothing of it outlive the agent.
 
-Started by `kept.keep` with a pipe as its stdin, which is the leash. The first line on it is the job, "stop" asks for a
+Started by `kept.Kept` with a pipe as its stdin, which is the leash. The first line on it is the job, "stop" asks for a
 graceful end, and its closing, or another parent than the agent, means that the agent was killed: then every process
 ends at once. The keeper adopts what the server's processes leave behind, so whoever forks twice stays its descendant.
 """
@@ -55,7 +55,7 @@ class Leash:
     """What the agent says. `stop` and `gone` stay true once they are."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor, self._agent, self._unread = descriptor, 0, b""
+        self._descriptor, self._agent = descriptor, 0
         self.stop = self.gone = False
         for number in (signal.SIGTERM, signal.SIGINT):  # from a service manager that ends the agent's whole group
             signal.signal(number, self._ask)
@@ -63,7 +63,9 @@ class Leash:
     def job(self) -> Job:
         line = b""
         while not line.endswith(b"\n"):
-            line += os.read(self._descriptor, 1) or sys.exit("the agent ended before it gave a job")
+            if not (byte := os.read(self._descriptor, 1)):
+                sys.exit("the agent ended before it gave a job")
+            line += byte
         job = Job(**json.loads(line))
         self._agent = job.agent
         return job

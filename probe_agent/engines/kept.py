@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 
 from ..host import process
-from . import keeper, timeline, tree
+from . import keeper, tree
 from .fresh import ProcessFailed, python_path
+from .timeline import Timeline, from_lines
 
 GRACE_S = 10.0
 END_S = GRACE_S + tree.TRACKER_GRACE_S + keeper.RELEASE_S + 20
@@ -34,11 +35,12 @@ class Kept:
     def __init__(
         self, command: list[str], environment: dict[str, str], log: Path, phases: tuple[tuple[str, str], ...] = ()
     ) -> None:
-        self.log, self.status = log, None
+        self.log = log
+        self.status: int | None = None
         self.spawned_at = time.monotonic()
         self._readings = log.with_suffix(".jsonl")
         self._marks: list[tuple[float, str]] = []
-        self._timeline: timeline.Timeline | None = None
+        self._timeline: Timeline | None = None
         self._heard, self._oom_kills = b"", _oom_kills()
         with log.open("wb") as words:
             self._scratch = Path(tempfile.mkdtemp(prefix="stethos-"))
@@ -83,16 +85,16 @@ class Kept:
     def mark(self, phase: str) -> None:
         self._marks.append((time.monotonic(), phase))
 
-    def timeline(self) -> timeline.Timeline:
+    def timeline(self) -> Timeline:
         if self._timeline:
             return self._timeline
         self._hear(0.0)
         try:
-            return timeline.parse(self._readings.read_text(), self._marks, self.spawned_at)
+            return from_lines(self._readings.read_text(), self._marks, self.spawned_at)
         except FileNotFoundError:
-            return timeline.parse("", self._marks, self.spawned_at)
+            return from_lines("", self._marks, self.spawned_at)
 
-    def stop(self) -> timeline.Timeline:
+    def stop(self) -> Timeline:
         """End every process and wait until what they held is free again. Again and again it returns the same.
 
         Raises ProcessFailed when some process does not end.

@@ -63,7 +63,7 @@ class Stream:
             self.error = self.error or f"the server sent what is no JSON object: {shown(text)}"
             return
         if "error" in event:
-            self.error = self.error or f"the server broke off: {said(event)}"
+            self.error = self.error or f"the server gave up: {said(event)}"
         if event.get("choices"):
             self._token(at)
         self.usage = event.get("usage") or self.usage

@@ -66,6 +66,7 @@ class Timeline:
     def pss_mb(self) -> dict[str, float]:
         return {"max": max((row.pss_mb for row in self.rows if row.pss_mb is not None), default=0.0)}
 
+    @property
     def gpu_back(self) -> bool | None:
         """Tell whether the GPU's memory is as free as before. None without a GPU, or while the server lives."""
         gpu = self.gpu_mb
@@ -73,8 +74,9 @@ class Timeline:
             return None
         return gpu["after"] <= gpu["before"] + JUMP_MB
 
+    @property
     def jumps(self) -> list[Jump]:
-        """Return where memory moved by 64 MiB or more within a second.
+        """Return where memory moved by 64 MiB or more within a second, or from one reading to the next.
 
         Moves the same way that follow each other within a second are one jump in each phase that they moved 64 MiB in;
         the phase is that of the reading which shows the move. What changes more slowly is gradual, and no jump.
@@ -91,7 +93,7 @@ class Timeline:
         }
 
 
-def parse(text: str, marks: list[tuple[float, str]], spawned_at: float) -> Timeline:
+def from_lines(text: str, marks: list[tuple[float, str]], spawned_at: float) -> Timeline:
     """Return the timeline of a keeper's lines; `marks` are phases that the agent named. A cut last line is left out."""
     rows, phases = [], list(marks)
     for line in text.splitlines(keepends=True):

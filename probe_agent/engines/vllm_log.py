@@ -58,7 +58,7 @@ def cause(log: str) -> str:
     after = [number for number in errors if failed is not None and number > failed]
     found = _whole(lines, (after or errors[-1:])[0]) if errors else last_words("\n".join(lines))
     advice = next((sentence for pattern, sentence in ADVICE if re.search(pattern, found)), "")
-    return _cut(found) + (f" – {advice}" if advice else "")
+    return f"{found.split('. ')[0].rstrip('.')}: {advice}" if advice else _cut(found)
 
 
 def _whole(lines: list[str], number: int) -> str:

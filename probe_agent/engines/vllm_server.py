@@ -22,6 +22,8 @@ SERVED_NAME = "probe"
 POLL_S = 0.1
 ANSWER_S = 10.0
 HEALTH_S = 2.0
+# By then the keeper has noticed that the server has ended.
+NEWS_S = 0.5
 # What the CUDA context of a new process takes before vLLM asks how much is free.
 CONTEXT_MB = 1024
 
@@ -118,6 +120,7 @@ class Server:
         try:
             status, body = self._request(path, ANSWER_S)
         except (OSError, http.client.HTTPException) as why:
+            time.sleep(NEWS_S)
             self.check()
             raise ProcessFailed(f"the server does not answer GET {path}: {why or type(why).__name__}") from None
         if status != http.HTTPStatus.OK:
@@ -206,8 +209,8 @@ def no_room(used_mb: int, total_mb: int, utilization: float, holders: list[gpu.H
     most = (free_mb - CONTEXT_MB) / total_mb * 100 // 1 / 100
     return (
         f"probe_gpu_memory_utilization is {utilization}, {wanted_mb} of the GPU's {total_mb} MiB, and {free_mb} MiB "
-        f"are free: {who or 'a process that cannot be seen from here'} holds memory and was not touched; "
-        + (f"lower it to {most:.2f} at most" if most >= 0.05 else "no server fits beside that")
+        f"are free; others hold the rest, and were not touched: {who or 'processes that cannot be seen from here'}; "
+        + (f"lower it to {most:.2f} at most" if most >= 0.05 else "no server fits beside them")
     )
 
 

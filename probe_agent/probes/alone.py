@@ -10,6 +10,7 @@ from ..engines import client
 from ..engines.fresh import ProcessFailed
 
 TTFT = "vllm:time_to_first_token_seconds"
+NEWS_S = 1.0  # a broken connection is seen before the end of the process behind it
 COUNT_WAIT_S = 1.0  # the server counts a request a moment after its last token went out
 
 
@@ -43,6 +44,10 @@ def mean_since(before: dict[str, float], server: Any, histogram: str, requests: 
 def refuse_failures(rows: list[dict[str, Any]], server: Any) -> None:
     """Raise ProcessFailed when a request failed: with the server's last words where it has ended."""
     failed = [row["error"] for row in rows if row["error"]]
-    if failed:
+    if not failed:
+        return
+    until = time.monotonic() + NEWS_S
+    while time.monotonic() < until:
         server.check()
-        raise ProcessFailed(f"{len(failed)} of {len(rows)} requests failed: {failed[0]}")
+        time.sleep(0.05)
+    raise ProcessFailed(f"{len(failed)} of {len(rows)} requests failed: {failed[0]}")

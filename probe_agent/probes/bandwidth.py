@@ -25,7 +25,7 @@ from .load import EVICTED_SHARE
 
 CHILD = "probe_agent.engines.bandwidth_child"
 ADVICE = ("none", "hugepage", "nohugepage")  # of madvise(2); none is what processes get without asking
-NEW_TOKENS = 16
+NEW_TOKENS = 8
 GENERATIONS = 12
 WARM_UP = 3  # generations that still fill caches, left out of drift and jitter
 COPIES = ("h2d_pinned", "d2h_pinned", "h2d_pageable", "d2h_pageable")

@@ -23,7 +23,7 @@ from .alone import mean_since, refuse_failures
 PROMPT_TOKENS = 24  # about what the labs' sentence has
 WARM_UP_TOKENS = 4
 SWEEP_REQUESTS_PER_SLOT, SWEEP_REQUESTS = 2, 16
-STEP_BUDGET_S = 30.0  # of one step of the sweep
+STEP_BUDGET_S = 15.0  # of one step of the sweep
 SATURATED_SHARE = 0.9
 LEAK_WAIT_S = 5.0
 QUEUE = "vllm:request_queue_time_seconds"

@@ -18,7 +18,7 @@ from . import medians
 from .alone import ask
 
 OUTPUT_TOKENS = 16
-PREFILL_BUDGET_S = 10.0  # that a prompt may be expected to take to its first token
+PREFILL_BUDGET_S = 5.0  # that a prompt may be expected to take to its first token
 BUSY_CHILD = "probe_agent.engines.busy_child"
 BUSY_THREADS = (0, 1, 2, 4)
 BUSY_PROMPT_TOKENS = 128

@@ -16,7 +16,8 @@ from typing import Any
 
 from .. import gpu
 from ..bench import Bench, Skipped
-from ..engines.vllm_server import Cache, Server
+from ..engines.metrics import Cache
+from ..engines.vllm_server import Server
 from ..host import meminfo
 from ..models import architecture
 

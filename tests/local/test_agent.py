@@ -1,26 +1,14 @@
 """The agent on this machine, with a real model: what it measures, and what is left when things go wrong."""
 
-import json
 import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from support import wait_for
+from support import children_of, result_of, wait_for
 
-from probe_agent import schema
 from probe_agent.host import allocators
-
-
-def result_of(folder: Path) -> dict:
-    document = json.loads((folder / "result.json").read_text())
-    schema.check("result", document)
-    return document
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_cold_load_is_proven_cold_and_slower_than_a_warm_one(agent, tmp_path):
@@ -35,6 +23,18 @@ def test_a_cold_load_is_proven_cold_and_slower_than_a_warm_one(agent, tmp_path):
     assert all(row["resident_pages_before"] > 0 for row in cold[1:])
     assert probe["headline"]["cold_load_s"] > probe["headline"]["warm_load_s"]
     assert all(row["rss_mb"] > 150 for row in probe["samples"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="dropping the page cache needs root")
+def test_a_dropped_page_cache_leaves_nothing_of_the_model_resident(agent, tmp_path):
+    run = agent("--probe", "load", "--drop-caches")
+    assert run.wait() == 0, run.stdout.read()
+    probe = result_of(tmp_path)["probes"]["load"]
+    assert probe["evidence"]["cold_means"] == "whole page cache dropped"
+    assert probe["evidence"]["eviction_worked"]
+    cold, warm = probe["samples"]
+    assert (cold["cache"], cold["resident_pages_at_start"]) == ("cold", 0)
+    assert warm["resident_pages_at_start"] == warm["pages"] > 0
 
 
 def test_each_arm_proves_its_allocator(agent, tmp_path):

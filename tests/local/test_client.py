@@ -20,6 +20,8 @@ began = time.monotonic()
 
 def check():
     if time.monotonic() - began > job["gone_after_s"]:
+        if job["asked_to_end"]:
+            raise KeyboardInterrupt
         raise ProcessFailed("the server ended with status 1: out of memory")
 
 requests = client.prompts(range(1000), [8] * job["requests"], job["tokens"], seed=1)
@@ -46,20 +48,30 @@ def stub():
 
 
 @pytest.fixture
-def load(node_python):
-    """Return a function that puts a load on a server, and returns what the client measured."""
+def driver(node_python):
+    """Return a function that runs LOAD to its end."""
 
-    def run(server: subprocess.Popen, requests=40, concurrency=8, **changes: object) -> dict:
-        job = {"url": server.url, "requests": requests, "concurrency": concurrency, "tokens": 16}
-        job |= {"seconds": 60, "stall_s": 60, "gone_after_s": 60, **changes}
-        done = subprocess.run(
+    def run(server: subprocess.Popen, **changes: object) -> subprocess.CompletedProcess:
+        job = {"url": server.url, "requests": 40, "concurrency": 8, "tokens": 16}
+        job |= {"seconds": 60, "stall_s": 60, "gone_after_s": 60, "asked_to_end": False, **changes}
+        return subprocess.run(
             [node_python, "-c", LOAD, json.dumps(job)],
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=50,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def load(driver):
+    """Return a function that puts a load on a server, and returns what the client measured."""
+
+    def run(server: subprocess.Popen, requests=40, concurrency=8, **changes: object) -> dict:
+        done = driver(server, requests=requests, concurrency=concurrency, **changes)
         assert done.returncode == 0, done.stderr
         measured = json.loads(done.stdout)
         assert [row["request"] for row in measured["rows"]] == list(range(requests))
@@ -154,3 +166,9 @@ def test_a_server_process_that_ended_is_noticed_while_its_connections_stay(stub,
     measured = load(stub("stall", 20), gone_after_s=0.5)
     assert measured["stopped"] == "the server ended with status 1: out of memory"
     assert measured["stopped"] in errors(measured)
+
+
+def test_an_agent_that_is_asked_to_end_does_not_wait_for_the_server(stub, driver):
+    done = driver(stub("stall"), gone_after_s=0, asked_to_end=True)
+    assert "KeyboardInterrupt" in done.stderr
+    assert done.returncode != 0

@@ -105,7 +105,7 @@ def test_what_was_left_out_is_said():
     ]
     assert batching.left_out(spec, 64, samples) == [
         "concurrency 256 is beyond the 64 sequences the server runs at once",
-        "concurrency 64 was expected to take 64 s, more than the 30 s a step may",
+        "concurrency 64 was expected to take 64 s, more than the 15 s a step may",
     ]
     complete = [*samples, *rows_of(3, "sweep", 64, 128, 20.0)]
     assert batching.left_out(Spec(concurrencies=(1, 64), batch_requests=4), 64, complete) == []
@@ -150,7 +150,8 @@ def test_a_mean_over_other_peoples_requests_is_none(monkeypatch):
     assert alone.mean_since({}, FakeServer({}), "wait", 1) is None
 
 
-def test_failures_are_told_with_the_servers_last_words():
+def test_failures_are_told_with_the_servers_last_words(monkeypatch):
+    monkeypatch.setattr(alone, "NEWS_S", 0.1)
     rows = rows_of(0, "sweep", 2, 16, 1.0, errors=3)
     with pytest.raises(ProcessFailed, match="3 of 16 requests failed: no"):
         alone.refuse_failures(rows, FakeServer({}))

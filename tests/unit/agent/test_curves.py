@@ -47,7 +47,7 @@ def test_a_length_without_rows_was_too_slow():
     spec = Spec(prompt_lengths=(128, 1024, 4096))
     samples = [length_row(128, 0.1), length_row(1024, 4.0)]
     assert curves.left_out(spec, 8192, samples) == [
-        "a prompt of 4096 tokens was left out: by the shorter ones, its first token was expected after more than 10 s"
+        "a prompt of 4096 tokens was left out: by the shorter ones, its first token was expected after more than 5 s"
     ]
     assert curves.left_out(spec, 8192, [*samples, length_row(4096, 9.0)]) == []
 

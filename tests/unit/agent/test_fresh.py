@@ -3,11 +3,13 @@
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from probe_agent.engines import fresh
+from probe_agent.host import numa
 
 CHILD = """
 import json, os, sys, time
@@ -27,9 +29,10 @@ def child(tmp_path, monkeypatch):
     (tmp_path / "a_child.py").write_text(CHILD)
     monkeypatch.setattr(fresh, "PACKAGE_PARENT", tmp_path)
 
-    def run(code, seconds=20.0):
+    def run(code, seconds=20.0, prepare=None):
         job = {"code": code, "pid_file": str(tmp_path / "pid")}
-        return fresh.run("a_child", job, {"LEVER": "pulled"}, time.monotonic() + seconds)
+        environment = {"LEVER": "pulled", "OTHER_LEVER": ""}
+        return fresh.run("a_child", job, environment, time.monotonic() + seconds, prepare)
 
     yield run
     process = Path("/proc") / (tmp_path / "pid").read_text()
@@ -44,7 +47,7 @@ def test_gives_stages_reply_and_memory_of_the_living_process(child):
     done = child("assert os.environ['LEVER'] == 'pulled'")
     assert list(done.stages_s) == ["start"]
     assert done.reply == {"answer": 42}
-    assert done.memory.rss_mb > 1
+    assert done.proof.tree[0].rss_mb > 1
     assert done.wall_s >= done.stages_s["start"] > 0
 
 
@@ -77,3 +80,20 @@ def test_what_it_started_ends_with_it(child, tmp_path):
 
 def test_the_interpreter_is_the_agents_own(child):
     assert child(f"assert os.path.samefile(sys.executable, {os.path.realpath(sys.executable)!r})").reply
+
+
+def test_a_variable_given_as_empty_is_taken_away(child, monkeypatch):
+    """torch takes an empty variable under its older name for the settings, and never looks at the newer one."""
+    monkeypatch.setenv("OTHER_LEVER", "set by an operator's shell")
+    assert child("assert 'OTHER_LEVER' not in os.environ").reply
+
+
+def test_what_it_started_is_read_with_it(child):
+    done = child("import subprocess; p = subprocess.Popen(['sleep', '60'])")
+    assert len(done.proof.tree) == 2
+
+
+def test_it_can_be_bound_to_a_numa_node(child):
+    if not numa.candidates():
+        pytest.skip("this kernel shows no NUMA node")
+    assert child("", prepare=partial(numa.bind, numa.best())).proof.numa_policy == f"bind:{numa.best().number}"

@@ -1,6 +1,6 @@
 """What a probe says of its samples."""
 
-from probe_agent.probes import allocator, load, medians
+from probe_agent.probes import load, medians
 
 
 def test_medians_come_from_every_key_and_skip_what_is_missing():
@@ -20,15 +20,3 @@ def test_a_headline_has_every_figure_of_both_cache_states():
         "warm_rss_mb": 300.0,
         "warm_minor_faults": 7,
     }
-
-
-def test_evidence_counts_the_processes_that_used_the_lever():
-    library = "/usr/lib/libjemalloc.so.2"
-    samples = [
-        {"arm": "glibc", "engaged": True, "allocators": []},
-        {"arm": "jemalloc", "engaged": True, "allocators": [library]},
-        {"arm": "jemalloc", "engaged": False, "allocators": []},
-    ]
-    found = allocator.evidence(samples, None)["arms"]
-    assert found["jemalloc"] == {"processes": 2, "engaged": 1, "mapped": [library]}
-    assert found["glibc"]["engaged"] == 1

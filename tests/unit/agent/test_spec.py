@@ -18,6 +18,9 @@ def test_defaults_are_a_valid_spec_in_both_eyes():
         ("probes", ["lod"], "probe_probes has lod, and must name one or more of load, allocator"),
         ("probes", [], "probe_probes has empty, and must name one or more"),
         ("probes", ["load", "load"], "probe_probes has load, load, .* each once"),
+        ("arms", ["thp-allways"], "probe_arms has thp-allways, and must name any of thp-always, .*, each once"),
+        ("arms", ["glibc"], "probe_arms has glibc, and must name any of"),
+        ("arms", ["jemalloc", "jemalloc"], "probe_arms has jemalloc, jemalloc, .* each once"),
         ("deadline_s", 0, "probe_deadline_s is 0, and must be between 1 and 86400"),
         ("deadline_s", "60", "probe_deadline_s is '60', and must be of type int"),
         ("seed", -1, "probe_seed is -1"),
@@ -31,6 +34,12 @@ def test_refuses_what_the_schema_refuses(field, value, sentence):
         spec.parse(document)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, schema.load("spec"))
+
+
+def test_arms_are_those_of_the_profile_unless_the_spec_names_some():
+    assert spec.parse({"profile": "quick"}).compared == ("jemalloc",)
+    assert spec.parse({}).compared == spec.USUAL_ARMS
+    assert spec.parse({"profile": "quick", "arms": ["thp-never"]}).compared == ("thp-never",)
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,22 @@ import pytest
 
 from probe_agent.engines.stream import Stream, refusal, times
 
-# As vLLM 0.32 sent it.
+HEAD = (
+    b'data: {"id":"cmpl-aa50898fbbe28f36","object":"text_completion","created":1795238479,"model":"probe","choices":['
+)
+TAIL = b',"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}\n\n'
+# As vLLM 0.32 sent it, but for the second text, empty as it is for half a character, and the last one.
 RECORDED = (
-    b'data: {"id":"cmpl-9b","object":"text_completion","created":1763700000,"model":"probe",'
-    b'"choices":[{"index":0,"text":" abc","logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":null}\n\n'
-    b'data: {"id":"cmpl-9b","object":"text_completion","created":1763700000,"model":"probe",'
-    b'"choices":[{"index":0,"text":"","logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":null}\n\n'
-    b'data: {"id":"cmpl-9b","object":"text_completion","created":1763700000,"model":"probe",'
-    b'"choices":[{"index":0,"text":"\xc3\xa9","logprobs":null,"finish_reason":"length","stop_reason":null}]}\n\n'
-    b'data: {"id":"cmpl-9b","object":"text_completion","created":1763700000,"model":"probe","choices":[],'
-    b'"usage":{"prompt_tokens":24,"total_tokens":27,"completion_tokens":3}}\n\n'
+    HEAD + b'{"index":0,"text":"aimx","logprobs":null,"finish_reason":null' + TAIL +
+    HEAD + b'{"index":0,"text":"","logprobs":null,"finish_reason":null' + TAIL +
+    HEAD + b'{"index":0,"text":"\xc3\xa9","logprobs":null,"finish_reason":"length"' + TAIL +
+    HEAD + b'],"usage":{"prompt_tokens":24,"total_tokens":27,"completion_tokens":3},"system_fingerprint":"vllm"}\n\n'
     b"data: [DONE]\n\n"
+)  # fmt: skip
+# What it answers, with status 200, to a token id that it does not know.
+REFUSED = (
+    b'data: {"error": {"message": "Token id 16384 is out of vocabulary", "type": "BadRequestError", "param": null, '
+    b'"code": 400}}\n\ndata: [DONE]\n\n'
 )
 
 
@@ -69,7 +74,7 @@ def test_json_written_with_spaces_and_crlf_is_read_too():
 def test_what_a_text_quotes_is_no_token():
     stream = fed(b'data: {"error":{"message":"you sent \\"choices\\":[{ to me"}}\n\n')
     assert stream.chunks == 0
-    assert stream.ended(1) == 'the server broke off: you sent "choices":[{ to me'
+    assert stream.ended(1) == 'the server gave up: you sent "choices":[{ to me'
 
 
 def test_one_token_has_no_time_per_token():
@@ -96,7 +101,8 @@ def test_several_tokens_in_one_chunk_are_counted_by_the_server():
         (RECORDED, "the server sent 3 of 4 tokens"),
         (b"data: <html>\n\n", "the server sent what is no JSON object: <html>"),
         (b"data: [1]\n\n", "the server sent what is no JSON object: [1]"),
-        (b'data: {"error": "engine dead"}\n\n', "the server broke off: engine dead"),
+        (REFUSED, "the server gave up: Token id 16384 is out of vocabulary"),
+        (b'data: {"error": "engine dead"}\n\n', "the server gave up: engine dead"),
     ],
 )
 def test_an_answer_that_did_not_end_as_asked_says_so(sent, sentence):

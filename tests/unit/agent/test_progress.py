@@ -1,0 +1,112 @@
+"""How far a run is: estimates that follow a documented rule, and a line that no node can bend."""
+
+import json
+
+import pytest
+
+from probe_agent import progress
+from probe_agent.progress import Progress, line
+
+STATE = {
+    "phases": ["model", "load", "serving"],
+    "phase": "serving",
+    "phase_number": 3,
+    "message": "cold start 1 of 1",
+    "phase_left_s": 40.2,
+    "left_s": 40.2,
+}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a function that lets time pass."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def passes(seconds):
+        now[0] += seconds
+
+    return passes
+
+
+def state_of(folder):
+    return json.loads((folder / "progress.json").read_text())
+
+
+def measure(folder, clock, kind="tiny standard", seconds=10):
+    """Follow a run of two probes with two steps each, and return it in the middle of the first one."""
+    run = Progress(folder / "progress.json", ("model", "load", "serving"), kind)
+    clock(2)
+    run.phase("load")
+    run.expect(2)
+    run.step("cold load 1 of 1")
+    clock(seconds)
+    run.step("warm load 1 of 1")
+    return run
+
+
+def test_a_first_run_knows_the_phase_and_not_yet_the_whole(tmp_path, clock):
+    measure(tmp_path, clock)
+    state = state_of(tmp_path)
+    assert (state["phases"], state["phase"], state["phase_number"]) == (["model", "load", "serving"], "load", 2)
+    assert (state["step"], state["steps"], state["message"]) == (2, 2, "warm load 1 of 1")
+    assert (state["elapsed_s"], state["phase_left_s"], state["left_s"]) == (12, 10, None)
+    assert state["finished"] is False
+
+
+def test_a_second_run_adds_what_the_later_phases_took(tmp_path, clock):
+    run = measure(tmp_path, clock)
+    clock(10)
+    run.phase("serving")
+    clock(30)
+    run.finish()
+    assert state_of(tmp_path)["finished"] is True
+    measure(tmp_path, clock, seconds=4)
+    assert state_of(tmp_path)["left_s"] == 4 + 30
+    measure(tmp_path, clock, kind="qwen standard")
+    assert state_of(tmp_path)["left_s"] is None
+
+
+def test_the_last_phase_is_the_whole_rest(tmp_path, clock):
+    run = measure(tmp_path, clock)
+    run.leave_out({"serving"})
+    run.step("one more")
+    assert state_of(tmp_path)["left_s"] == state_of(tmp_path)["phase_left_s"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "tiny standard", "took_s": {"serving": "soon"}}', "null"])
+def test_a_broken_file_of_an_earlier_run_is_nothing(tmp_path, clock, text):
+    (tmp_path / "progress.json").write_text(text)
+    measure(tmp_path, clock)
+    assert state_of(tmp_path)["left_s"] is None
+
+
+def test_a_line_for_a_person():
+    assert line("node7", STATE) == "node7: serving 3/3, cold start 1 of 1, about 40 s left"
+    assert line("node7", {**STATE, "left_s": None}).endswith(", about 40 s left of serving")
+    first = {**STATE, "left_s": None, "phase_left_s": None, "message": "serving"}
+    assert line("node7", first) == "node7: serving 3/3"
+    assert all(progress.LINE.fullmatch(line("node7", state)) for state in (STATE, first))
+
+
+def test_what_a_node_writes_cannot_break_the_line():
+    hostile = {**STATE, "message": "\x1b[2J\nTASK [all is well]\r" + "x" * 9999}
+    shown = line("node7", hostile)
+    assert shown.isprintable()
+    assert len(shown) < 200
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"phase": "a b"},
+        {"phase": "x\ny"},
+        {"phase_number": "two"},
+        {"phases": None},
+        {"left_s": "soon"},
+        {"left_s": [1]},
+    ],
+)
+def test_what_is_no_progress_is_refused(broken):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        line("node7", {**STATE, **broken})
