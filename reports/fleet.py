@@ -164,8 +164,8 @@ def table(rows: Sequence[Row]) -> Table:
                 tables.text(before_after(row.settings.get(settings.THP))),
                 *(tables.seconds(row.headline.get(key)) for key in HEADLINE_SHOWN),
                 *(show(row.headline.get(key)) for key, _, show in served),
-                tables.text(_levers(row)),
-                tables.text(_advice(row)),
+                tables.text(levers(row)),
+                tables.text(advice(row)),
             )
             for row in rows
         ),
@@ -275,13 +275,13 @@ def before_after(setting: dict[str, str | None] | None) -> str:
     return f"{before} → {after}"
 
 
-def _advice(row: Row) -> str:
+def advice(row: Row) -> str:
     """Return what to do first, and how much more there is."""
     more = len(row.advice) - 1
     return f"{row.advice[0]} ({more} more)" if more > 0 else "".join(row.advice)
 
 
-def _levers(row: Row) -> str:
+def levers(row: Row) -> str:
     """Return each arm's effect on its headline metric in a few words."""
     said = []
     for arm, verdict in _headlines(row).items():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from probe_agent.arms import ARMS, CONTROL, LEVERS
+from probe_agent.arms import ARMS, CONTROL
 
 from .. import figures, metrics
 from ..loose import mapping, number
@@ -64,7 +64,17 @@ class Choice:
     @property
     def services(self) -> list[Arm]:
         """Those that services are given, by their environment."""
-        return [arm for arm in (self.ordinary, self.pinned) if arm and arm.name in LEVERS]
+        return [arm for arm in (self.ordinary, self.pinned) if arm and given(arm.name)]
+
+    @property
+    def levers(self) -> list[str]:
+        """The levers that services are given, each once."""
+        return list(dict.fromkeys(lever for arm in self.services for lever in given(arm.name)))
+
+
+def given(name: str) -> tuple[str, ...]:
+    """Return the levers by which a service gets what an arm had, none where its environment cannot give it."""
+    return ARMS[name].combines or ((name,) if ARMS[name].serves else ())
 
 
 def judged(measurement: Measurement) -> dict[str, Arm]:
@@ -116,18 +126,17 @@ def thp(measurement: Measurement, arms: Mapping[str, Arm], choice: Choice) -> It
 def of(measurement: Measurement, arms: Mapping[str, Arm], choice: Choice) -> Iterator[Recommendation]:
     """Say of each lever of a process whether to pull it."""
     taken = choice.services
-    values: dict[str, Any] = {"jemalloc_levers": [arm.name for arm in taken]}
-    if any(ARMS[arm.name].library == "jemalloc" for arm in taken):
+    values: dict[str, Any] = {"jemalloc_levers": choice.levers}
+    if any(ARMS[lever].library == "jemalloc" for lever in choice.levers):
         values["jemalloc_install"] = True
-    for name in LEVERS:
-        arm = arms.get(name)
-        if arm is None:
+    for name, arm in arms.items():
+        if not given(name):
             continue
         subject, evidence = f"Lever {name}", evidence_of(arm)
         if arm in taken:
             yield Recommendation(
                 subject,
-                f"Start the services with {name}: {ARMS[name].what}.",
+                f"Start the services with {figures.listed(given(name))}: {ARMS[name].what}.",
                 evidence,
                 Basis.MEASURED,
                 changes=True,
@@ -306,7 +315,7 @@ def _gained(arm: Arm) -> float:
 
 
 def _ordinary(arm: Arm) -> bool:
-    return arm.name.startswith(THP) or (arm.name in LEVERS and not arm.name.startswith(PINNED))
+    return arm.name.startswith(THP) or bool(given(arm.name) and not arm.name.startswith(PINNED))
 
 
 def _does_as_well(arm: Arm, best: Arm) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from probe_agent.arms import ARMS
 
 from .. import figures
-from ..loose import mappings
+from ..loose import mappings, number
 from ..run_folder import Measurement
 from ..sections import allocators
 from ..sections.settings import pool_name
@@ -51,7 +52,7 @@ def power_of_two_mb(size_mb: float) -> int:
     return 1 << max(0, int(-(-size_mb // 1)) - 1).bit_length()
 
 
-def _size(measurement: Measurement, pool: dict, choice: Choice, default: bool) -> tuple[int, str, list[str]]:
+def _size(measurement: Measurement, pool: dict[str, Any], choice: Choice, default: bool) -> tuple[int, str, list[str]]:
     """Return how many pages the pool is to have, the advice, and what it rests on."""
     total, size_kb = pool["total"], pool["size_kb"]
     reserved = f"{figures.plural(total, 'page')} are reserved, {figures.mib(total * size_kb / 1024)} MiB"
@@ -73,13 +74,13 @@ def _for(
     measurement: Measurement, consumer: Arm, total: int, size_kb: int, reserved: str
 ) -> tuple[int, str, list[str]]:
     rows = allocators.of_arm(measurement, consumer.name)
-    used_mb = max(numbers(rows, "private_hugetlb_mb"), default=0.0)
+    used_mb = max(map(_hugetlb_mb, rows), default=0.0)
     left = [row["hugepages_free"]["during"] for row in rows if row.get("hugepages_free")]
     who = f"{consumer.name} takes its pages ({ARMS[consumer.name].what})"
     if not used_mb or 0 in left:
         return total, f"Keep the pool: {who}.", [f"{reserved}; {consumer.name} used all it could get."]
     count = int(-(-used_mb * 1024 // size_kb))
-    seen = f"A process of {consumer.name} had {figures.mib(used_mb)} MiB of hugetlb pages."
+    seen = f"A process of {consumer.name} had {figures.mib(used_mb)} MiB of hugetlb pages, pinned ones among them."
     plan = f"Have {figures.plural(count, 'page')} for each such process: {who}."
     return count, plan, [f"{reserved}.", seen]
 
@@ -89,6 +90,10 @@ def _used_mb(measurement: Measurement) -> float:
     takers = [arm.name for arm in ARMS.values() if "pool" in arm.needs]
     rows = [row for probe in measurement.probes.values() for row in probe.samples if row.get("arm") not in takers]
     return max(numbers(rows, "private_hugetlb_mb"), default=0.0)
+
+
+def _hugetlb_mb(row: dict[str, Any]) -> float:
+    return (number(row["private_hugetlb_mb"]) or 0.0) + ((row.get("pinned") or {}).get("private_hugetlb_mb") or 0.0)
 
 
 def _takes_pages(arm: Arm) -> bool:

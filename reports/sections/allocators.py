@@ -199,7 +199,8 @@ def _used(measurement: Measurement, arm: str) -> Cell:
     """Return in how many processes the arm was as intended; those that do not show it count neither way."""
     shown = [row["engaged"] for row in of_arm(measurement, arm)]
     if None in shown and False not in shown:
-        return tables.text(f"{shown.count(True)} of {len(shown)}, the others do not show it", "unsure")
+        silent = f"{shown.count(None)} do not show it"
+        return tables.text(f"{shown.count(True)} of {len(shown)}; {silent}", "unsure")
     return tables.text(f"{shown.count(True)} of {len(shown)}", "" if all(shown) else "bad")
 
 
