@@ -26,8 +26,12 @@ options:
         description: Any of jemalloc, jemalloc-thp, tcmalloc, glibc-thp, glibc-hugetlb, torch-thp, pinned-register.
         type: list
         elements: str
-        default: [jemalloc]
       environment: {description: Further variables., type: dict}
+  levers:
+    description: The levers of a service that names none.
+    type: list
+    elements: str
+    default: [jemalloc]
   restart:
     description: Restart services whose process lacks what it is to start with.
     type: bool
@@ -91,10 +95,11 @@ ARGUMENTS = {
         "required": True,
         "options": {
             "name": {"type": "str", "required": True},
-            "levers": {"type": "list", "elements": "str", "default": ["jemalloc"]},
+            "levers": {"type": "list", "elements": "str"},
             "environment": {"type": "dict"},
         },
     },
+    "levers": {"type": "list", "elements": "str", "default": ["jemalloc"]},
     "restart": {"type": "bool", "default": False},
     "awaits": {"type": "list", "elements": "str", "choices": ["jemalloc"], "default": []},
 }
@@ -153,7 +158,9 @@ def main() -> None:
         if absent and not package:
             raise ValueError("jemalloc_install is true, and no package of jemalloc is known for this distribution")
         assumed = expected if no_systemd else {**found, **{name: expected[name] for name in absent}}
-        wishes = services.wishes(module.params["services"], assumed)
+        usual = module.params["levers"]
+        named = [{**row, "levers": usual if row["levers"] is None else row["levers"]} for row in module.params["services"]]
+        wishes = services.wishes(named, assumed)
         preloaded = {wish.environment.get("LD_PRELOAD") for wish in wishes}
         refuse_broken([path for name, path in found.items() if name in awaits or path in preloaded])
         if not no_systemd:

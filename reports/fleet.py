@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import documents, figures, findings, tables
+from . import certificate, documents, figures, findings, metrics, recommendations, recommended_vars, tables
+from .limits import SPREAD_POINTS
 from .loose import mapping, words
 from .run_folder import Host, Measurement, Run
 from .sections import allocators, bandwidth, batching, kv, load, serving, settings
-from .statistics import Effect, median, percent
+from .statistics import estimate, median, percent
 from .tables import Cell, Column, Table
 
 STATES = ("ok", "degraded", "failed", "unreachable", "skipped")
@@ -37,6 +38,7 @@ class Row:
     settings: dict[str, dict[str, str | None]]
     headline: dict[str, float]
     verdicts: dict[str, dict[str, dict[str, Any]]]
+    advice: list[str]
     files: dict[str, str]
 
 
@@ -44,6 +46,7 @@ def row(host: Host) -> Row:
     """Return a host's row: run.json's state, or a worse one where the results show it."""
     state, reason = judge(host)
     measured = host.measured
+    advised = recommendations.of(host)
     return Row(
         host=host.name,
         state=state,
@@ -54,8 +57,9 @@ def row(host: Host) -> Row:
         device=_device(measured) if measured else "",
         settings={s.name: {"before": s.before, "after": s.after} for s in settings.both(host) if _shown(s)},
         headline=_headline(host.result) if host.result else {},
-        verdicts=_verdicts(allocators.effects(host.result)),
-        files=files(host),
+        verdicts=allocators.verdicts(host.result),
+        advice=[each.advice for each in advised if each.changes],
+        files=files(host, state, bool(recommendations.variables(advised))),
     )
 
 
@@ -76,11 +80,13 @@ def judge(host: Host) -> tuple[str, str]:
     return shown, "; ".join(reasons)
 
 
-def files(host: Host) -> dict[str, str]:
+def files(host: Host, state: str, recommends: bool) -> dict[str, str]:
     """Return what is in the host's folder once it is rendered, by what it is."""
     if host.folder is None or host.linked:
         return {}
     names = {"page": PAGE, "report": REPORT}
+    names |= {"recommended_vars": recommended_vars.NAME} if recommends else {}
+    names |= {"certificate": certificate.NAME} if certificate.earned(host, state) else {}
     names |= {file.what: file.name for file in documents.of(host)}
     names |= {name.removesuffix(".json"): name for name in host.raw}
     return {what: f"{host.folder}/{name}" for what, name in names.items()}
@@ -111,14 +117,12 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     said = [totals(rows), *(f"{row.host}: {row.state}, {_reason(row) or 'no reason given'}." for row in unwell[:NAMED])]
     if len(unwell) > NAMED:
         said.append(f"{figures.plural(len(unwell) - NAMED, 'more host')} not well, see the table.")
-    tally = Counter(
-        (arm, metrics[allocators.HEADLINE.key]["verdict"]) for row in rows for arm, metrics in row.verdicts.items()
-    )
+    tally = Counter((arm, found["verdict"]) for row in rows for arm, found in _headlines(row).items())
     for arm in dict.fromkeys(arm for arm, _ in tally):
         parts = ", ".join(
             f"{verdict} on {figures.plural(n, 'host')}" for (name, verdict), n in tally.items() if name == arm
         )
-        said.append(f"{arm}, {allocators.HEADLINE.title}: {parts}.")
+        said.append(f"{arm}, {metrics.headline(arm).title}: {parts}.{_over_nodes(rows, arm)}")
     return said
 
 
@@ -149,7 +153,8 @@ def table(rows: Sequence[Row]) -> Table:
             Column("First token, warm", "s", numeric=True),
             Column("Generation, glibc", "s", numeric=True),
             *(column for _, column, _ in served),
-            Column("Allocator"),
+            Column("Levers"),
+            Column("What to do", wide=True),
         ),
         tuple(
             (
@@ -159,7 +164,8 @@ def table(rows: Sequence[Row]) -> Table:
                 tables.text(before_after(row.settings.get(settings.THP))),
                 *(tables.seconds(row.headline.get(key)) for key in HEADLINE_SHOWN),
                 *(show(row.headline.get(key)) for key, _, show in served),
-                tables.text(_allocator(row)),
+                tables.text(levers(row)),
+                tables.text(advice(row)),
             )
             for row in rows
         ),
@@ -214,25 +220,28 @@ def _bandwidth(measurement: Measurement) -> dict[str, float | None]:
     return {f"{measure}_gib_per_s": bandwidth.slowest(measurement, measure) for measure in bandwidth.HEADLINES}
 
 
-def _verdicts(effects: Sequence[Effect]) -> dict[str, dict[str, dict[str, Any]]]:
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for effect in effects:
-        found.setdefault(effect.arm, {})[effect.metric.key] = {
-            "verdict": str(effect.verdict),
-            "why": effect.why,
-            "blocks": effect.estimate.blocks,
-            "effect_percent": _percent(effect.estimate.mean),
-            "low_percent": _percent(effect.estimate.low),
-            "high_percent": _percent(effect.estimate.high),
-            "noise_percent": _percent(effect.noise),
-            "detectable_percent": _percent(effect.estimate.detectable),
-        }
-    return found
+def _over_nodes(rows: Sequence[Row], arm: str) -> str:
+    """Say what nodes of one kind show together, each as one value: more than any of them alone can tell."""
+    by_kind: dict[str, list[float]] = {}
+    for row in rows:
+        found = _headlines(row).get(arm, {}).get("effect_percent")
+        if row.fingerprint and found is not None and found > -100:
+            by_kind.setdefault(row.fingerprint, []).append(math.log1p(found / 100))
+    said = ""
+    for kind, effects in by_kind.items():
+        together = estimate(effects)
+        if len(effects) >= SPREAD_POINTS and together.low is not None:
+            ends = figures.interval(percent(together.low), percent(together.high))
+            middle = figures.percent(percent(together.mean))
+            said += f" Over the {len(effects)} nodes with fingerprint {kind}: {middle} % (95 % interval {ends} %)."
+    return said
 
 
-def _percent(log_ratio: float | None) -> float | None:
-    value = percent(log_ratio)
-    return None if value is None else round(value, 2)
+def _headlines(row: Row) -> dict[str, dict[str, Any]]:
+    """Return of each arm the verdict on what its lever is pulled for, or the first one where that is not known."""
+    return {
+        arm: found.get(metrics.headline(arm).key) or next(iter(found.values())) for arm, found in row.verdicts.items()
+    }
 
 
 def _device(measurement: Measurement) -> str:
@@ -266,11 +275,16 @@ def before_after(setting: dict[str, str | None] | None) -> str:
     return f"{before} → {after}"
 
 
-def _allocator(row: Row) -> str:
-    """Return each arm's effect on the headline metric in a few words."""
+def advice(row: Row) -> str:
+    """Return what to do first, and how much more there is."""
+    more = len(row.advice) - 1
+    return f"{row.advice[0]} ({more} more)" if more > 0 else "".join(row.advice)
+
+
+def levers(row: Row) -> str:
+    """Return each arm's effect on its headline metric in a few words."""
     said = []
-    for arm, metrics in row.verdicts.items():
-        verdict = metrics[allocators.HEADLINE.key]
+    for arm, verdict in _headlines(row).items():
         effect = "" if verdict["effect_percent"] is None else f" {figures.percent(verdict['effect_percent'])} %"
         said.append(f"{arm}{effect}, {verdict['verdict']}")
     return "; ".join(said)

@@ -11,7 +11,19 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from . import documents, figures, findings, fleet, schema, sections, tables
+from . import (
+    advice,
+    certificate,
+    documents,
+    figures,
+    findings,
+    fleet,
+    recommendations,
+    recommended_vars,
+    schema,
+    sections,
+    tables,
+)
 from .documents import Document
 from .fleet import Row
 from .run_folder import Host, Run
@@ -46,7 +58,7 @@ def host_files(run: Run, host: Host, row: Row) -> Iterator[tuple[str, str | None
         "host": host,
         "row": row,
         "findings": findings.of(host),
-        "sections": sections.of(host),
+        "sections": [*filter(None, [advice.section(host)]), *sections.of(host)],
         "files": {what: path.rpartition("/")[2] for what, path in row.files.items()},
     }
     yield row.files["page"], to_html("host", page)
@@ -54,16 +66,26 @@ def host_files(run: Run, host: Host, row: Row) -> Iterator[tuple[str, str | None
     filled = {file.name: file.make(host.result) for file in documents.of(host)}
     for file in documents.FILES:
         yield f"{host.folder}/{file.name}", _text(host, filled.get(file.name))
+    certified = certificate.document(run, host) if "certificate" in row.files else None
+    yield f"{host.folder}/{certificate.NAME}", _checked("certificate", certified)
+    variables = recommended_vars.text(run.run_id, host.name, recommendations.of(host))
+    yield f"{host.folder}/{recommended_vars.NAME}", variables
 
 
-def fleet_files(run: Run, rows: list[Row]) -> Iterator[tuple[str, str]]:
+def fleet_files(run: Run, rows: list[Row]) -> Iterator[tuple[str, str | None]]:
     """Yield path and content of the files about the whole fleet."""
     page = {"run": run, "rows": rows, "table": fleet.table(rows), "sentences": fleet.sentences(rows)}
-    document = fleet.document(run, rows)
-    schema.check("fleet", document)
-    yield "fleet.json", json.dumps(document, indent=1, allow_nan=False) + "\n"
+    yield "fleet.json", _checked("fleet", fleet.document(run, rows))
     yield "fleet.md", to_markdown("fleet", page)
     yield "index.html", to_html("fleet", page)
+
+
+def _checked(name: str, document: dict[str, Any] | None) -> str | None:
+    """Return a document as JSON, once it matches its schema."""
+    if document is None:
+        return None
+    schema.check(name, document)
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def _text(host: Host, content: Table | Document | None) -> str | None:

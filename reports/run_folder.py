@@ -112,7 +112,7 @@ def read(path: Path) -> Run:
     if not path.is_dir():
         raise ValueError(f"{path} is no run folder: there is no such folder")
     try:
-        document = _load(path / "run.json")
+        document = load(path / "run.json")
         schema.check("run", document)
     except FileNotFoundError:
         raise ValueError(f"{path} is no run folder: it has no run.json") from None
@@ -163,7 +163,7 @@ def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
 
 
 def _measurement(path: Path) -> Measurement:
-    document = _load(path)
+    document = load(path)
     agent_schema.check("result", document)
     return Measurement(
         started=document["started"],
@@ -179,7 +179,7 @@ def _measurement(path: Path) -> Measurement:
     )
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
     """Read one regular file, not through a link. Raises ValueError in words, OSError where the disk does."""
     if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would wait for ever
         raise ValueError("it is a link or no regular file, which is not read")

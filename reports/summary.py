@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import figures, fleet
 from .fleet import Row
 from .run_folder import Host, Run
-from .sections import allocators, settings
+from .sections import settings
 
 INDEX = "index.html"
 NAMED = 3  # hosts; the page names more
@@ -48,6 +48,6 @@ def _host(host: Host, row: Row) -> list[str]:
     if first is not None and following is not None:
         shown = f"{figures.digits(1000 * first)} ms on a warm server, then {figures.digits(1000 * following)} ms"
         parts.append(f"its first request has a token after {shown}")
-    effects = [effect for effect in allocators.effects(host.result) if effect.metric == allocators.HEADLINE]
-    said = " ".join(map(allocators.sentence, effects)) or "no allocator was compared."
-    return [f"{host.name}: {', '.join(parts)}.", f"{host.name}: {said}"]
+    compared = f"levers against glibc: {fleet.levers(row)}" if row.verdicts else "no lever was compared"
+    to_do = f"To do: {fleet.advice(row)}" if row.advice else "Nothing to do by these figures."
+    return [f"{host.name}: {', '.join(parts)}.", f"{host.name}: {compared}. {to_do}"]

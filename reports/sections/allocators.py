@@ -1,4 +1,4 @@
-"""What another allocator did to generation, against glibc's in the same blocks."""
+"""What each lever did to generation and memory, against glibc's malloc without any in the same blocks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from probe_agent.arms import A_A, CONTROL
 
-from .. import figures, statistics, tables
-from ..loose import number
+from .. import figures, metrics, statistics, tables
+from ..loose import mapping, number, words
 from ..run_folder import Host, Measurement
-from ..statistics import ALLOCATOR_METRICS, Effect, Verdict, median, percent
-from ..tables import Column, Section, Table
+from ..statistics import CALLED, Effect, median, percent
+from ..tables import Cell, Column, Section, Table
 from .load import DRIFT, ONLY
 
 COLUMNS = (
@@ -19,8 +19,17 @@ COLUMNS = (
     Column("Whole process", "s", numeric=True, key="wall_real_s"),
     Column("RSS", "MiB", numeric=True, key="rss_mb"),
 )
-CALLED = (Verdict.BETTER, Verdict.WORSE)
-HEADLINE = ALLOCATOR_METRICS[0]
+FIGURES = (
+    Column("Effect", "%", numeric=True),
+    Column("95 % interval", "%", numeric=True),
+    Column("Blocks", numeric=True),
+    Column("Noise", "%", numeric=True),
+    Column("Smallest detectable", "%", numeric=True),
+)
+NOISE = (
+    f"Noise is how far {CONTROL} and {A_A}, which are the same, can lie apart over these blocks. "
+    "Less is better in every metric here."
+)
 
 
 def effects(measurement: Measurement | None) -> list[Effect]:
@@ -29,11 +38,45 @@ def effects(measurement: Measurement | None) -> list[Effect]:
     return [effect for arm in statistics.arms(samples) for effect in statistics.effects(samples, arm)]
 
 
+def verdicts(measurement: Measurement | None) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the effects as plain values by arm and metric, for files that other programs read."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for effect in effects(measurement):
+        found.setdefault(effect.arm, {})[effect.metric.key] = {
+            "verdict": str(effect.verdict),
+            "why": effect.why,
+            "blocks": effect.estimate.blocks,
+            "effect_percent": _rounded(effect.estimate.mean),
+            "low_percent": _rounded(effect.estimate.low),
+            "high_percent": _rounded(effect.estimate.high),
+            "noise_percent": _rounded(effect.noise),
+            "detectable_percent": _rounded(effect.detectable),
+        }
+    return found
+
+
+def headlines(found: list[Effect]) -> list[Effect]:
+    """Return of each arm the effect on what its lever is pulled for, or on the first metric where that is not known."""
+    chosen: dict[str, Effect] = {}
+    for effect in found:
+        if effect.arm not in chosen or effect.metric == metrics.headline(effect.arm):
+            chosen[effect.arm] = effect
+    return list(chosen.values())
+
+
+def skipped(measurement: Measurement | None) -> dict[str, str]:
+    """Return the arms that the node could not run, with the reason."""
+    if measurement is None or "allocator" not in measurement.probes:
+        return {}
+    reasons = mapping(measurement.probes["allocator"].evidence.get("skipped_arms"))
+    return {name: words(reason) for name, reason in reasons.items()}
+
+
 def findings(host: Host) -> list[str]:
-    """Say what each arm did to the headline metric, whatever the verdict, and to the others where one is called."""
-    return [
-        sentence(effect) for effect in effects(host.result) if effect.metric == HEADLINE or effect.verdict in CALLED
-    ]
+    """Say what each arm did to its headline metric, whatever the verdict, and to the others where one is called."""
+    found = effects(host.result)
+    first = headlines(found)
+    return [sentence(effect) for effect in found if effect in first or effect.verdict in CALLED]
 
 
 def sentence(effect: Effect) -> str:
@@ -71,14 +114,53 @@ def section(host: Host) -> Section | None:
         return None
     newest = measured[-1][1]
     effect_tables = [_effects_table(when, part) for when, part in measured if effects(part)]
+    verdicts = _verdicts_table(newest)
     return Section(
         "allocators",
-        "Allocators",
-        tables=(*effect_tables[-1:], _arms_table(measured)),
+        "Allocators and other levers",
+        tables=(*([verdicts] if verdicts.rows else []), _arms_table(measured)),
         figures=tables.strips(
-            "First generation", "s", [(arm, *_values(newest, arm, HEADLINE.key)) for arm in arms(newest)]
+            "First generation",
+            "s",
+            [(arm, *_values(newest, arm, metrics.FIRST_GENERATION.key)) for arm in arms(newest)],
         ),
-        details=(*effect_tables[:-1], samples_table(newest)),
+        details=(*reversed(effect_tables), samples_table(newest)),
+    )
+
+
+def _verdicts_table(measurement: Measurement) -> Table:
+    """Return one row per arm asked for: those that ran with their headline metric, then those that could not run."""
+    evidence = mapping(measurement.probes["allocator"].evidence.get("arms"))
+    ran = [
+        (
+            tables.text(effect.arm),
+            tables.toned(effect.verdict),
+            tables.text(effect.metric.title),
+            *_figures(effect),
+            _used(measurement, effect.arm),
+            tables.text(words(mapping(evidence.get(effect.arm)).get("proof") or "")),
+            tables.text(effect.why),
+        )
+        for effect in headlines(effects(measurement))
+    ]
+    nothing = [tables.text("")] * (len(FIGURES) + 3)
+    could_not = [
+        (tables.text(name), tables.toned("skipped"), *nothing, tables.text(reason))
+        for name, reason in skipped(measurement).items()
+    ]
+    return Table(
+        "Verdict per lever, on what it is pulled for",
+        (
+            Column("Arm"),
+            Column("Verdict"),
+            Column("Metric"),
+            *FIGURES,
+            Column("In use", "processes"),
+            Column("Proven by", wide=True),
+            Column("Why", wide=True),
+        ),
+        (*ran, *could_not),
+        NOISE,
     )
 
 
@@ -86,35 +168,40 @@ def _effects_table(when: str, measurement: Measurement) -> Table:
     found = effects(measurement)
     return Table(
         f"Effect against {CONTROL} in the same blocks" + (f", {when} tuning" if when else ""),
-        (
-            Column("Arm"),
-            Column("Metric"),
-            Column("Verdict"),
-            Column("Effect", "%", numeric=True),
-            Column("95 % interval", "%", numeric=True),
-            Column("Blocks", numeric=True),
-            Column("Noise", "%", numeric=True),
-            Column("Smallest detectable", "%", numeric=True),
-            Column("Why", wide=True),
-        ),
+        (Column("Arm"), Column("Metric"), Column("Verdict"), *FIGURES, Column("Why", wide=True)),
         tuple(
             (
                 tables.text(effect.arm),
                 tables.text(effect.metric.title),
                 tables.toned(effect.verdict),
-                tables.percent(percent(effect.estimate.mean)),
-                tables.text(
-                    figures.interval(percent(effect.estimate.low), percent(effect.estimate.high)),
-                ),
-                tables.count(effect.estimate.blocks),
-                tables.percent(percent(effect.noise), signed=False),
-                tables.percent(percent(effect.estimate.detectable), signed=False),
+                *_figures(effect),
                 tables.text(effect.why),
             )
             for effect in found
         ),
-        f"Noise is how far {CONTROL} and {A_A}, which are the same, differ. Less is better in every metric here.",
+        NOISE,
     )
+
+
+def _figures(effect: Effect) -> tuple[Cell, ...]:
+    """Return the cells under FIGURES."""
+    found = effect.estimate
+    return (
+        tables.percent(percent(found.mean)),
+        tables.text(figures.interval(percent(found.low), percent(found.high))),
+        tables.count(found.blocks),
+        tables.percent(percent(effect.noise), signed=False),
+        tables.percent(percent(effect.detectable), signed=False),
+    )
+
+
+def _used(measurement: Measurement, arm: str) -> Cell:
+    """Return in how many processes the arm was as intended; those that do not show it count neither way."""
+    shown = [row["engaged"] for row in of_arm(measurement, arm)]
+    if None in shown and False not in shown:
+        silent = f"{shown.count(None)} do not show it"
+        return tables.text(f"{shown.count(True)} of {len(shown)}; {silent}", "unsure")
+    return tables.text(f"{shown.count(True)} of {len(shown)}", "" if all(shown) else "bad")
 
 
 def _arms_table(measured: list[tuple[str, Measurement]]) -> Table:
@@ -122,7 +209,6 @@ def _arms_table(measured: list[tuple[str, Measurement]]) -> Table:
     for arm in dict.fromkeys(arm for _, part in measured for arm in arms(part)):
         for when, part in measured:
             found = of_arm(part, arm)
-            engaged = sum(row["engaged"] for row in found)
             rows.append(
                 (
                     tables.text(arm),
@@ -130,7 +216,7 @@ def _arms_table(measured: list[tuple[str, Measurement]]) -> Table:
                     *(tables.seconds(median(found, key)) for key in ("gen_latency_s", "gen_warm_latency_s")),
                     tables.seconds(median(found, "wall_real_s")),
                     *(tables.mib(median(found, key)) for key in ("rss_mb", "anon_huge_mb")),
-                    tables.text(f"{engaged} of {len(found)}", "" if engaged == len(found) else "bad"),
+                    _used(part, arm),
                     tables.text(", ".join(sorted({path for row in found for path in row["allocators"]})) or "none"),
                 )
             )
@@ -165,6 +251,11 @@ def of_arm(measurement: Measurement, arm: str) -> list[dict[str, Any]]:
 def _values(measurement: Measurement, arm: str, key: str) -> tuple[list[float], float | None]:
     rows = of_arm(measurement, arm)
     return [row[key] for row in rows], median(rows, key)
+
+
+def _rounded(log_ratio: float | None) -> float | None:
+    value = percent(log_ratio)
+    return None if value is None else round(value, 2)
 
 
 def _ends(effect: Effect) -> str:

@@ -35,7 +35,7 @@ def values(host_memory: dict[str, Any]) -> dict[str, str]:
     for size, files in mapping(thp.get("per_size")).items():
         found |= {f"THP {size} {name}": value for name, value in mapping(files).items()}
     for pool in mappings(host_memory.get("pools")):
-        found[_pool_name(pool)] = f"{pool.get('total')} pages"
+        found[pool_name(pool)] = f"{pool.get('total')} pages"
     for mount in mappings(host_memory.get("hugetlbfs_mounts")):
         options = mount.get("options")
         found[f"hugetlbfs at {mount.get('target')}"] = ",".join(map(str, options)) if options else "mounted"
@@ -62,7 +62,7 @@ def both(host: Host) -> list[Setting]:
 def pools_mb(measurement: Measurement) -> dict[str, float]:
     """Return the node's pools that hold pages, by name, in MiB; those of single NUMA nodes are parts of them."""
     return {
-        _pool_name(pool): pool["size_kb"] * pool["total"] / 1024
+        pool_name(pool): pool["size_kb"] * pool["total"] / 1024
         for pool in mappings(measurement.host_memory.get("pools"))
         if pool.get("numa_node") is None and type(pool.get("size_kb")) is type(pool.get("total")) is int
         if pool["total"] > 0
@@ -125,6 +125,6 @@ def _shown(value: str | None) -> str:
     return "absent" if value is None else value
 
 
-def _pool_name(pool: dict[str, Any]) -> str:
+def pool_name(pool: dict[str, Any]) -> str:
     node = "" if pool.get("numa_node") is None else f" on NUMA node {pool['numa_node']}"
     return f"Pool of {figures.page_size(pool.get('size_kb'))} pages{node}"

@@ -36,6 +36,22 @@ BAD = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("levers", "sentence"),
+    [
+        (["jemalloc", "glibc-thp"], "jemalloc_services[0] has libjemalloc.so.2 in LD_PRELOAD"),
+        (["jemaloc"], "value of jemalloc_levers must be one or more of: jemalloc, jemalloc-thp, tcmalloc"),
+    ],
+)
+def test_a_service_that_names_no_levers_gets_those_of_the_variable(tune, levers, sentence):
+    code, changed, output = tune(jemalloc_services=[{"name": "vllm"}], jemalloc_levers=levers)
+    assert (code, changed) == (2, 0), output
+    assert sentence in output
+    own = {"name": "vllm", "levers": ["torch-thp"]}
+    code, changed, output = tune(jemalloc_services=[own], jemalloc_levers=["jemalloc", "glibc-thp"])
+    assert (code, changed) == (0, 0), output
+
+
 @pytest.mark.parametrize(("wrong", "sentence"), BAD, ids=[f"{value}"[:40] for value, _ in BAD])
 def test_bad_input_is_refused_before_anything_changes(tune, wrong, sentence):
     code, changed, output = tune(jemalloc_services=[wrong])

@@ -219,5 +219,6 @@ def choices_of(role, *names):
 
 def test_the_roles_and_the_schema_offer_exactly_what_there_is():
     assert choices_of("jemalloc", "jemalloc_services", "levers") == LEVERS
+    assert choices_of("jemalloc", "jemalloc_levers") == LEVERS
     assert choices_of("probe", "probe_arms") == COMPARED
     assert tuple(schema.load("spec")["properties"]["arms"]["items"]["enum"]) == COMPARED

@@ -14,7 +14,7 @@ def test_renders_and_sums_up_in_three_lines(sample_run, capsys):
     assert lines[0] == f"Report: {sample_run}/index.html"
     assert lines[1].startswith("3 hosts: 1 ok, 1 unreachable, 1 skipped. node2 unreachable (ssh: connect")
     assert lines[2] == "node1: THP madvise → always, model loads in 0.589 s cold, 0.464 s warm."
-    assert lines[3].startswith("node1: jemalloc, first generation: −1.0 % against glibc (95 % interval")
+    assert lines[3] == "node1: levers against glibc: jemalloc +0.2 %, inconclusive. Nothing to do by these figures."
 
 
 def test_status_is_0_when_every_host_is_ok_or_skipped(sample_run, capsys):

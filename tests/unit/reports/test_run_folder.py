@@ -60,7 +60,7 @@ def test_a_name_that_is_no_folder_leads_nowhere(make_run, name):
     host = the_host(make_run({name: {}}))
     assert (host.folder, host.raw) == (None, ())
     assert fleet.judge(host)[0] == "failed"
-    assert fleet.files(host) == {}
+    assert fleet.row(host).files == {}
 
 
 def test_links_are_not_followed(make_run, document, tmp_path):

@@ -9,6 +9,8 @@ from reports import figures, findings, run_folder, sections, tables
 from reports.sections import allocators, load, memory, settings
 from reports.tables import Cell, Column, Table
 
+VERDICTS = "Verdict per lever, on what it is pulled for"
+
 
 def host_of(run, name="node1"):
     return next(host for host in run_folder.read(run).hosts() if host.name == name)
@@ -76,14 +78,33 @@ def test_measurements_with_other_fingerprints_are_not_set_against_each_other(mak
     assert not [sentence for sentence in found.did if "Cold load took" in sentence]
 
 
-def test_allocators_carry_effect_interval_noise_verdict_and_proof(sample_run):
+def test_levers_carry_verdict_effect_interval_noise_and_proof(sample_run):
     section = allocators.section(host_of(sample_run))
+    (verdict,) = shown(section, VERDICTS)
+    assert verdict[:6] == ["jemalloc", "inconclusive", "first generation", "+0.2", "−22 … +28", "3"]
+    assert verdict[8] == "3 of 3"
     effect = shown(section, "Effect against glibc in the same blocks, after tuning")
-    assert [row[2] for row in effect] == ["inconclusive", "inconclusive", "inconclusive", "worse"]
-    assert effect[3][:6] == ["jemalloc", "resident memory", "worse", "+5.4", "+5.2 … +5.6", "3"]
+    assert effect[-1][:7] == ["jemalloc", "resident memory", "worse", "+5.4", "+5.3 … +5.4", "3", "0.2"]
+    assert {row[2] for row in effect[:-1]} == {"inconclusive"}
     arms = shown(section, "Medians per arm, with the proof of use")
     assert arms[-1][0] == "jemalloc"
     assert arms[-1][-2:] == ["3 of 3", "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"]
+
+
+def test_arms_that_could_not_run_stand_among_the_verdicts_with_the_reason(make_run, document):
+    probe = document["probes"]["allocator"]
+    probe["evidence"] = {
+        "skipped_arms": {"glibc-hugetlb": "no free page", "tcmalloc": "a|b"},
+        "arms": {"jemalloc": {"processes": 3, "engaged": 3, "mapped": [], "proof": ["the library is mapped"]}},
+    }
+    for row in probe["samples"]:
+        row["engaged"] = None if row["arm"] == "jemalloc" else True
+    rows = shown(allocators.section(host_of(make_run({"n": {"result": document}}), "n")), VERDICTS)
+    assert [(row[0], row[1], row[-1]) for row in rows[1:]] == [
+        ("glibc-hugetlb", "skipped", "no free page"),
+        ("tcmalloc", "skipped", "a|b"),
+    ]
+    assert rows[0][8:10] == ["0 of 3; 3 do not show it", "the library is mapped"]
 
 
 def test_csv_has_the_labs_header_and_a_row_per_process_in_block_order(sample_run):

@@ -1,0 +1,66 @@
+"""What to do on this host, first of all sections: each advice with its effect, its evidence and its cost."""
+
+from __future__ import annotations
+
+import json
+
+from . import figures, recommendations, tables
+from .recommendations import Recommendation
+from .run_folder import Host
+from .statistics import percent
+from .tables import Cell, Column, Section, Table
+
+NOTHING_TO_DO = "Nothing has to be changed by these measurements."
+
+
+def section(host: Host) -> Section | None:
+    found = recommendations.of(host)
+    if not found:
+        return None
+    to_do = [each for each in found if each.changes]
+    others = [each for each in found if not each.changes]
+    return Section(
+        "what-to-do",
+        "What to do",
+        sentences=() if to_do else (NOTHING_TO_DO,),
+        tables=tuple(
+            _table(title, some) for title, some in (("Recommended changes", to_do), ("What may stay", others)) if some
+        ),
+    )
+
+
+def _table(title: str, found: list[Recommendation]) -> Table:
+    return Table(
+        title,
+        (
+            Column("Subject"),
+            Column("Advice", wide=True),
+            Column("Effect", "%", numeric=True),
+            Column("95 % interval", "%", numeric=True),
+            Column("Cost", wide=True),
+            Column("Basis"),
+            Column("Evidence", wide=True),
+            Column("Variables", wide=True),
+        ),
+        tuple(
+            (
+                tables.text(each.subject),
+                tables.text(each.advice, "changed" if each.changes else ""),
+                *_effect(each),
+                tables.text(each.cost),
+                tables.text(each.basis),
+                tables.text(" ".join(each.evidence)),
+                tables.text("; ".join(f"{name}: {json.dumps(value)}" for name, value in each.variables.items())),
+            )
+            for each in found
+        ),
+    )
+
+
+def _effect(each: Recommendation) -> tuple[Cell, Cell]:
+    """Return the cells of effect and interval, the metric beside the figure."""
+    if each.effect is None or each.effect.estimate.mean is None:
+        return tables.text(""), tables.text("")
+    found = each.effect.estimate
+    shown = f"{figures.percent(percent(found.mean))} ({each.effect.metric.title})"
+    return Cell(shown, percent(found.mean)), tables.text(figures.interval(percent(found.low), percent(found.high)))

@@ -1,0 +1,35 @@
+"""The thresholds by which anything is judged, in one place; a certificate says which it was issued by."""
+
+from __future__ import annotations
+
+# Verdicts on an arm against its control.
+ALPHA = 0.05
+POWER = 0.8
+PRACTICAL_THRESHOLD = 0.03  # nobody retunes a fleet for less
+OWN_NOISE_BLOCKS = 6  # from here on an arm's own spread is enough, however much noisier than the control it is
+PERMUTATION_BLOCKS = 10  # from here on sign flips hold their error; a bootstrap (BCa) was wrong in 8 to 12 % at 10
+
+# A figure against its baseline.
+MARGIN = 0.2  # worse than the baseline by less is no reason to take a node out
+MARGIN_UNKNOWN = 0.5  # the same where fewer than SPREAD_POINTS say nothing of the spread
+MARGIN_MOST = 1.0  # twice as bad is never explained by spread
+SPREAD_POINTS = 3
+CONFIDENCE = 0.995  # one-sided: one healthy figure in two hundred is called unfit
+
+VALID_DAYS = 90  # of a certificate
+
+
+def used() -> dict[str, float]:
+    """Return the thresholds by name, shares in per cent."""
+    return {
+        "alpha_percent": 100 * ALPHA,
+        "power_percent": 100 * POWER,
+        "practical_threshold_percent": 100 * PRACTICAL_THRESHOLD,
+        "own_noise_blocks": OWN_NOISE_BLOCKS,
+        "permutation_blocks": PERMUTATION_BLOCKS,
+        "margin_percent": 100 * MARGIN,
+        "margin_unknown_percent": 100 * MARGIN_UNKNOWN,
+        "margin_most_percent": 100 * MARGIN_MOST,
+        "spread_points": SPREAD_POINTS,
+        "confidence_percent": 100 * CONFIDENCE,
+    }

@@ -1,0 +1,100 @@
+"""Is a figure what this node, or its kind, has shown before? Held against certificates, never a vendor's table.
+
+A node's own certificate comes first, its twins (nodes with the same fingerprint) stand in where it has none. What is
+better than the baseline is always fit; what is worse must be so by more than the baseline's own spread explains.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scipy import special
+
+from . import figures
+from .certificate import Certificate
+from .limits import CONFIDENCE, MARGIN, MARGIN_MOST, MARGIN_UNKNOWN, SPREAD_POINTS
+
+MAD_TO_SIGMA = 1.4826  # for normal noise
+# Few points make the MAD too small on average (Croux and Rousseeuw 1992).
+SMALL_SAMPLE = {2: 1.196, 3: 1.495, 4: 1.363, 5: 1.206, 6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
+
+
+class Source(StrEnum):
+    CERTIFICATE = "certificate"
+    TWINS = "twins"
+    NONE = "none"
+
+
+class Fit(StrEnum):
+    FIT = "fit"
+    UNFIT = "unfit"
+    NO_BASELINE = "no baseline"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """`centre` is a median and `spread` the MAD of `n` processes of this node, or of the medians of `n` twins."""
+
+    centre: float = 0.0
+    spread: float = 0.0
+    source: Source = Source.NONE
+    n: int = 0
+    lower_is_better: bool = True
+
+    @property
+    def allowed(self) -> float:
+        """How much worse a figure may be, as a share of the centre."""
+        if self.n < SPREAD_POINTS:
+            return MARGIN_UNKNOWN
+        small = SMALL_SAMPLE.get(self.n, self.n / (self.n - 0.8))
+        sigma = MAD_TO_SIGMA * small * self.spread / self.centre
+        reach = float(special.stdtrit(self.n - 1, CONFIDENCE)) * sigma * math.sqrt(1 + 1 / self.n)
+        return min(MARGIN_MOST, max(MARGIN, reach))
+
+    @property
+    def limit(self) -> float:
+        """The worst figure that is still fit."""
+        return self.centre * (1 + self.allowed) if self.lower_is_better else self.centre / (1 + self.allowed)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    fit: Fit
+    sentence: str
+
+
+def baseline(metric: str, certificate: Certificate | None, twins: Sequence[Certificate] = ()) -> Baseline:
+    """Return what a figure is held against. `certificate` and `twins` must be of the fingerprint that was measured."""
+    own = certificate.figures.get(metric) if certificate else None
+    if own and own.median > 0:
+        return Baseline(own.median, own.mad, Source.CERTIFICATE, own.n, own.lower_is_better)
+    theirs = [twin.figures[metric] for twin in twins if metric in twin.figures and twin.figures[metric].median > 0]
+    if not theirs:
+        return Baseline()
+    medians = [figure.median for figure in theirs]
+    centre = statistics.median(medians)
+    spread = statistics.median(abs(value - centre) for value in medians)
+    return Baseline(centre, spread, Source.TWINS, len(medians), theirs[0].lower_is_better)
+
+
+def judge(metric: str, value: float, against: Baseline) -> Judgement:
+    """Hold one figure against its baseline."""
+    shown = figures.digits(value)
+    if against.source is Source.NONE:
+        words = "nothing like it was certified here or on a node with the same fingerprint"
+        return Judgement(Fit.NO_BASELINE, f"{metric} is {shown}: no baseline, for {words}.")
+    whose = (
+        f"this node's certificate ({figures.plural(against.n, 'process', 'processes')})"
+        if against.source is Source.CERTIFICATE
+        else f"{figures.plural(against.n, 'node')} with the same fingerprint"
+    )
+    known = f"the median of {whose} is {figures.digits(against.centre)}"
+    bound = f"at {'most' if against.lower_is_better else 'least'} {figures.digits(against.limit)}"
+    good = value <= against.limit if against.lower_is_better else value >= against.limit
+    if math.isfinite(value) and good:
+        return Judgement(Fit.FIT, f"{metric} is {shown}; {known}, and {bound} is fit.")
+    return Judgement(Fit.UNFIT, f"{metric} is {shown}, and must be {bound}: {known}.")
