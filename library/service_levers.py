@@ -158,8 +158,10 @@ def main() -> None:
         if absent and not package:
             raise ValueError("jemalloc_install is true, and no package of jemalloc is known for this distribution")
         assumed = expected if no_systemd else {**found, **{name: expected[name] for name in absent}}
-        usual, named = module.params["levers"], module.params["services"]
-        named = [{**row, "levers": usual if row["levers"] is None else row["levers"]} for row in named]
+        usual = module.params["levers"]
+        named = [
+            {**row, "levers": usual if row["levers"] is None else row["levers"]} for row in module.params["services"]
+        ]
         wishes = services.wishes(named, assumed)
         preloaded = {wish.environment.get("LD_PRELOAD") for wish in wishes}
         refuse_broken([path for name, path in found.items() if name in awaits or path in preloaded])

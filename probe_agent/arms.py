@@ -21,8 +21,8 @@ A_A = "glibc-again"  # the control once more under another name: what differs be
 
 THP = f"{THP_FOLDER}/enabled"
 
-# The settings of torch's allocators. The older name has been taken by every version since; the newer one works for CUDA
-# from 2.11 on (2.9 read it and ignored it, pytorch issue 183387), and there the older one is called deprecated.
+# The settings of torch's allocators. Every version takes the older name. The newer one works for CUDA from 2.11 on (2.9
+# ignored it: pytorch issue 183387), unless the older one is set too, and be it to nothing.
 TORCH_SETTINGS, TORCH_SETTINGS_SINCE = "PYTORCH_ALLOC_CONF", (2, 11)
 TORCH_SETTINGS_BEFORE = "PYTORCH_CUDA_ALLOC_CONF"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from . import VERSION, schema
 from .spec import Spec
 
+WRITE_S = 1.0
 UNFINISHED = "the agent ended before this probe had finished"
 
 
@@ -22,7 +25,7 @@ class ResultFile:
     """The document and its file. Every probe asked for is in it from the start, as failed until it is not."""
 
     def __init__(self, path: Path, spec: Spec) -> None:
-        self.path = path
+        self.path, self._written = path, -math.inf
         self.document: dict[str, Any] = {
             "schema_version": 1,
             "agent_version": VERSION,
@@ -49,8 +52,10 @@ class ResultFile:
         self._write()
 
     def add(self, probe: str, sample: dict[str, Any]) -> None:
+        """Keep a sample. The file is renewed once a second at most: hundreds of requests come at once."""
         self.document["probes"][probe]["samples"].append(sample)
-        self._write()
+        if time.monotonic() - self._written >= WRITE_S:
+            self._write()
 
     def samples(self, probe: str) -> list[dict[str, Any]]:
         return self.document["probes"][probe]["samples"]
@@ -80,6 +85,7 @@ class ResultFile:
                 stream.flush()
                 os.fsync(stream.fileno())
             fresh.replace(self.path)
+            self._written = time.monotonic()
         except OSError:
             fresh.unlink(missing_ok=True)
             raise

@@ -108,10 +108,14 @@ def _probe_all(bench: Bench, result: ResultFile, kept: set[str]) -> None:
         except Skipped as why:
             result.close(name, "skipped", str(why))
         except (ProcessFailed, ValueError) as why:
-            result.close(name, "failed", str(why), headline=probe.headline(result.samples(name)))
+            result.close(name, "failed", str(why), **_conclusions(probe, bench, result.samples(name)))
         else:
-            samples = result.samples(name)
-            result.close(name, "ok", evidence=probe.evidence(samples, bench), headline=probe.headline(samples))
+            result.close(name, "ok", **_conclusions(probe, bench, result.samples(name)))
+
+
+def _conclusions(probe: ModuleType, bench: Bench, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return evidence and headline of what was measured, be it all or not."""
+    return {"evidence": probe.evidence(samples, bench), "headline": probe.headline(samples)} if samples else {}
 
 
 def _prepare(spec: Spec, deadline: float) -> Path:

@@ -16,8 +16,9 @@ PROFILES = {"quick": 1, "standard": 3, "certify": 6}
 SERVER_PAIRS = {"standard": 1, "certify": 3}  # of a cold and a warm start of vLLM, which takes ten times a process
 # In the order in which they run: those that share a server stand together; kv, which needs others, comes last.
 PROBES = ("load", "allocator", "bandwidth", "serving", "batching", "curves", "kv")
-# What the allocator probe compares with the control where the spec names nothing. Each arm costs a process per block.
-USUAL_ARMS = ("thp-always", "jemalloc", "jemalloc-thp", "glibc-thp", "pinned-register")
+# Compared with the control where the spec names nothing: each costs a process per block. Of the two THP modes the node
+# runs the one that it is not set to.
+USUAL_ARMS = ("thp-always", "thp-madvise", "jemalloc", "jemalloc-thp", "glibc-thp", "pinned-register")
 ARMS_OF = {"quick": ("jemalloc",), "standard": USUAL_ARMS, "certify": USUAL_ARMS}
 LONGEST_S = 24 * 3600
 LONGEST_TOKENS = 1 << 24
@@ -70,7 +71,7 @@ class Spec:
     server_wait_s: int = 600
     batch_requests: int = 32
     batch_tokens: int = 32
-    concurrencies: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    concurrencies: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
     prompt_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
     kv_lengths: tuple[int, ...] = (512, 1024, 2048, 4096, 8192, 16384, 32768)
     kv_sequences: int = 16

@@ -15,7 +15,7 @@ def seconds(value: float | None) -> str:
     """Milliseconds are the last digit shown: the processes' clocks are finer, their noise is not."""
     if value is None:
         return NOTHING
-    return f"{value:,.3f}" if value < 100 else f"{value:,.0f}"
+    return _minus(f"{value:,.3f}" if value < 100 else f"{value:,.0f}")
 
 
 def mib(value: float | None) -> str:
@@ -32,7 +32,7 @@ def digits(value: float | None) -> str:
     """Rates and milliseconds, which run over many sizes: three digits, and all of those before the point."""
     if value is None:
         return NOTHING
-    return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+    return _minus(f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}")
 
 
 def page_size(size_kb: Any) -> str:
@@ -84,3 +84,8 @@ def printable(value: Any) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _minus(shown: str) -> str:
+    """Write a real minus sign, and none before zero."""
+    return shown.replace("-", "−") if shown.strip("-0.,") else shown.removeprefix("-")

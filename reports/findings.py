@@ -9,7 +9,7 @@ from .run_folder import Host, Probe
 from .sections import allocators, bandwidth, batching, curves, environment, kv, load, memory, serving, settings
 
 PROBES = ("load", "allocator", "bandwidth", "serving", "batching", "curves", "kv")
-BEFORE_TOO = ("load", "allocator")  # the others describe the node as it is left, and are measured once
+BEFORE_TOO = ("load",)  # the others describe the node as it is left, and are measured once
 DID = (memory, load, allocators, bandwidth, serving, batching, curves, kv)
 
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..host import proof
+from ..host import process, proof
 from ..host.proof import Proof
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 TAIL_LINES = 3
+GONE_WITHIN_S = 2.0
 
 
 class ProcessFailed(Exception):
@@ -137,9 +138,12 @@ def last_words(log: str) -> str:
 
 
 def _end(child: subprocess.Popen) -> None:
-    """End the child's whole session; nothing of it outlives the measurement."""
+    """End the child's whole session; nothing of it outlives the measurement, nor holds memory in the next."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     if child.stdin:
         child.stdin.close()
+    latest = time.monotonic() + GONE_WITHIN_S
+    while process.group(child.pid) and time.monotonic() < latest:
+        time.sleep(0.01)

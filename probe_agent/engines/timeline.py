@@ -66,7 +66,6 @@ class Timeline:
     def pss_mb(self) -> dict[str, float]:
         return {"max": max((row.pss_mb for row in self.rows if row.pss_mb is not None), default=0.0)}
 
-    @property
     def gpu_back(self) -> bool | None:
         """Tell whether the GPU's memory is as free as before. None without a GPU, or while the server lives."""
         gpu = self.gpu_mb
@@ -74,7 +73,6 @@ class Timeline:
             return None
         return gpu["after"] <= gpu["before"] + JUMP_MB
 
-    @property
     def jumps(self) -> list[Jump]:
         """Return where memory moved by 64 MiB or more within a second, or from one reading to the next.
 

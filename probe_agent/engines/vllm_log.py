@@ -48,7 +48,7 @@ ADVICE = (
 
 
 def cause(log: str) -> str:
-    """Return why the server failed in one line, with what to do about it where that is known.
+    """Return why the server failed in one line, with what to do about it where that is known; nothing if none tells.
 
     The first error of the process that failed is the cause; what stands after it is told by those that waited for it.
     """
@@ -57,6 +57,8 @@ def cause(log: str) -> str:
     errors = [number for number, line in enumerate(lines) if ERROR.fullmatch(line) and not ECHO.search(line)]
     after = [number for number in errors if failed is not None and number > failed]
     found = _whole(lines, (after or errors[-1:])[0]) if errors else last_words("\n".join(lines))
+    if ECHO.search(found):  # the process that failed was killed, and said nothing
+        return ""
     advice = next((sentence for pattern, sentence in ADVICE if re.search(pattern, found)), "")
     return f"{found.split('. ')[0].rstrip('.')}: {advice}" if advice else _cut(found)
 

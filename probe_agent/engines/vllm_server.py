@@ -42,6 +42,7 @@ class Start:
     max_num_batched_tokens: int
     gpu_memory_utilization: float
     kv_cache_memory_bytes: int | None = None
+    dtype: str = "auto"
     eager: bool = True
     port: int = 0
     flags: tuple[str, ...] = ()
@@ -137,7 +138,7 @@ class Server:
             connection.close()
 
     def _cause(self) -> str:
-        return vllm_log.cause(self.log.read_text(errors="replace")) or "it said nothing"
+        return vllm_log.cause(self.log.read_text(errors="replace")) or "its log names no cause"
 
 
 def lacks() -> str:
@@ -172,6 +173,7 @@ def command(start: Start, port: int) -> list[str]:
         "--max-model-len": start.max_model_len,
         "--max-num-seqs": start.max_num_seqs,
         "--max-num-batched-tokens": start.max_num_batched_tokens,
+        "--dtype": start.dtype,
         "--gpu-memory-utilization": start.gpu_memory_utilization,
     }
     if start.kv_cache_memory_bytes is not None:

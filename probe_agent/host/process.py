@@ -62,6 +62,20 @@ def descendants(pid: int, root: Path = Path("/")) -> list[int]:
     return found
 
 
+def group(number: int, root: Path = Path("/")) -> list[int]:
+    """Return the processes of a group. One that has ended holds nothing, though nobody may have collected it."""
+    found = []
+    for stat in (root / "proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:  # it ended meanwhile
+            continue
+        state, _, its_group = text[text.rindex(")") + 2 :].split()[:3]
+        if int(its_group) == number and state not in "ZX":
+            found.append(int(stat.parent.name))
+    return found
+
+
 def parse_kb(text: str) -> dict[str, int]:
     """Return the `Name:  123 kB` lines of status and smaps_rollup."""
     return {name: int(kb) for name, kb in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}

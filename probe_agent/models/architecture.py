@@ -12,10 +12,16 @@ DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
 
 @dataclass(frozen=True)
 class Architecture:
-    """`kv_bytes_per_token` is None for attention that keeps no keys and values per head (MLA, state space models)."""
+    """`kv_values_per_token` is None for attention that keeps no keys and values per head (MLA, state space models)."""
 
     context_tokens: int
-    kv_bytes_per_token: int | None
+    kv_values_per_token: int | None
+    dtype: str
+
+    def kv_bytes_per_token(self, dtype: str = "auto") -> int | None:
+        """Return what the KV cache holds of one token where the model is served in `dtype`."""
+        size = DTYPE_BYTES.get(self.dtype if dtype == "auto" else dtype)
+        return size and self.kv_values_per_token and size * self.kv_values_per_token
 
 
 def read(model: Path) -> Architecture:
@@ -25,15 +31,14 @@ def read(model: Path) -> Architecture:
     context = config.get("max_position_embeddings")
     if not isinstance(context, int):
         raise ValueError(f"{model / 'config.json'} has no max_position_embeddings, so no server can be sized for it")
-    return Architecture(context, kv_bytes_per_token(config))
+    return Architecture(context, kv_values_per_token(config), config.get("dtype") or config.get("torch_dtype") or "")
 
 
-def kv_bytes_per_token(config: dict[str, Any]) -> int | None:
-    """Return 2 (keys and values) x layers x KV heads x head size x bytes of one value, or None where that is not so."""
-    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
-    hidden, dtype = config.get("hidden_size"), config.get("dtype") or config.get("torch_dtype")
-    if "kv_lora_rank" in config or not (layers and heads and hidden) or dtype not in DTYPE_BYTES:
+def kv_values_per_token(config: dict[str, Any]) -> int | None:
+    """Return 2 (keys and values) x layers x KV heads x head size, or None where attention is not of that kind."""
+    layers, heads, hidden = (
+        config.get(f"{name}") for name in ("num_hidden_layers", "num_attention_heads", "hidden_size")
+    )
+    if "kv_lora_rank" in config or not (layers and heads and hidden):
         return None
-    kv_heads = config.get("num_key_value_heads") or heads
-    head_dim = config.get("head_dim") or hidden // heads
-    return 2 * layers * kv_heads * head_dim * DTYPE_BYTES[dtype]
+    return 2 * layers * (config.get("num_key_value_heads") or heads) * (config.get("head_dim") or hidden // heads)

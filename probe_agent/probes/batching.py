@@ -12,19 +12,20 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ..bench import Bench
 from ..engines import client
 from ..spec import Spec
 from .alone import mean_since, refuse_failures
+from .saturation import saturation
 
 PROMPT_TOKENS = 24  # about what the labs' sentence has
 WARM_UP_TOKENS = 4
 SWEEP_REQUESTS_PER_SLOT, SWEEP_REQUESTS = 2, 16
 STEP_BUDGET_S = 15.0  # of one step of the sweep
-SATURATED_SHARE = 0.9
+RISE, FLAT_STEPS = 1.05, 2  # a sweep ends when so many steps in a row gave no more than 5 % above the best before them
 LEAK_WAIT_S = 5.0
 QUEUE = "vllm:request_queue_time_seconds"
 KV_USAGE, RUNNING, WAITING = "vllm:kv_cache_usage_perc", "vllm:num_requests_running", "vllm:num_requests_waiting"
@@ -41,30 +42,6 @@ class Step:
     def phase(self) -> str:
         """Its name in the server's timeline."""
         return f"sweep at {self.concurrency}" if self.mode == "sweep" else self.mode
-
-
-@dataclass(frozen=True)
-class Saturation:
-    """`rising`: the last step was the fastest of all, so a higher concurrency than any tried may give more."""
-
-    concurrency: int
-    tokens_per_s: float
-    highest_tokens_per_s: float
-    rising: bool
-
-
-def saturation(points: Sequence[tuple[int, float]]) -> Saturation | None:
-    """Return where throughput saturates: the smallest concurrency that reaches 90 % of the highest tokens/s seen.
-
-    `points` are (concurrency, tokens_per_s). Beyond that point more requests in flight mostly wait for each other. None
-    with fewer than two points, or when none produced a token.
-    """
-    rates = dict(sorted(points))
-    highest = max(rates.values(), default=0.0)
-    if len(rates) < 2 or highest <= 0:
-        return None
-    reached = next(number for number, rate in rates.items() if rate >= SATURATED_SHARE * highest)
-    return Saturation(reached, rates[reached], highest, rising=rates[max(rates)] == highest)
 
 
 def rows(bench: Bench) -> Iterator[dict[str, Any]]:
@@ -84,7 +61,7 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
     measured: list[dict[str, Any]] = []
     for number, step in enumerate(steps):
         bench.progress.step(f"{step.requests} requests, {step.concurrency} at a time")
-        if step.mode == "sweep" and expected_s(loads(measured), step) > STEP_BUDGET_S:
+        if step.mode == "sweep" and _needless(loads(measured), step):
             continue
         for row in _load(bench, server, ids, number, step):
             measured.append(row)
@@ -94,18 +71,17 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
 
 def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
     """Return a row per load, where the sweep saturates, what was left out of it, and whether all KV blocks are free."""
-    server = bench.server()
-    timeline = server.timeline()
+    server = bench.servers.running
     found = [
-        {**load, "gpu_utilization_percent": _utilization(timeline, _step_of(load).phase)} for load in loads(samples)
+        {**load, "gpu_utilization_percent": server and _utilization(server.timeline(), _step_of(load).phase)}
+        for load in loads(samples)
     ]
     saturated = saturation(_sweep(found))
     return {
         "loads": found,
-        "saturation": asdict(saturated) if saturated else None,
-        "saturated_share": SATURATED_SHARE,
-        "left_out": left_out(bench.spec, server.start.max_num_seqs, samples),
-        "leak": _leak(server),
+        "saturation": saturated._asdict() if saturated else None,
+        "left_out": left_out(bench.spec, bench.servers.usual().max_num_seqs, samples),
+        "leak": server and _leak(server),
     }
 
 
@@ -153,6 +129,13 @@ def expected_s(known: list[dict[str, Any]], step: Step) -> float:
     return step.requests / max(rates) if rates else 0.0
 
 
+def is_flat(points: Sequence[tuple[int, float]]) -> bool:
+    """Tell whether the last steps of a sweep, as (concurrency, tokens_per_s), gave no more than those before them."""
+    rates = [rate for _, rate in sorted(points)]
+    earlier, last = rates[:-FLAT_STEPS], rates[-FLAT_STEPS:]
+    return bool(earlier) and max(last) < RISE * max(earlier)
+
+
 def left_out(spec: Spec, max_num_seqs: int, samples: list[dict[str, Any]]) -> list[str]:
     """Return a sentence for every part of the sweep that was not measured."""
     known = loads(samples)
@@ -160,12 +143,19 @@ def left_out(spec: Spec, max_num_seqs: int, samples: list[dict[str, Any]]) -> li
     said = []
     if beyond := [str(number) for number in sorted(spec.concurrencies) if number > max_num_seqs]:
         said.append(f"concurrency {', '.join(beyond)} is beyond the {max_num_seqs} sequences the server runs at once")
+    missing = [step for step in _steps(spec, max_num_seqs) if step.mode == "sweep" and step.concurrency not in measured]
+    if is_flat(_sweep(known)) and missing:
+        beyond = ", ".join(str(step.concurrency) for step in missing)
+        return [*said, f"concurrency {beyond} was left out: throughput had stopped rising"]
     return said + [
         f"concurrency {step.concurrency} was expected to take {expected_s(known, step):.0f} s, "
         f"more than the {STEP_BUDGET_S:g} s a step may"
-        for step in _steps(spec, max_num_seqs)
-        if step.mode == "sweep" and step.concurrency not in measured
+        for step in missing
     ]
+
+
+def _needless(known: list[dict[str, Any]], step: Step) -> bool:
+    return is_flat(_sweep(known)) or expected_s(known, step) > STEP_BUDGET_S
 
 
 def _steps(spec: Spec, max_num_seqs: int) -> list[Step]:

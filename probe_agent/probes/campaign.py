@@ -93,16 +93,28 @@ class Loans:
 
     @contextmanager
     def of(self, arm: Arm) -> Iterator[list[str]]:
-        """Hold the arm's settings. The list yielded takes a sentence for each that somebody else changed meanwhile."""
+        """Hold the arm's settings. The list yielded takes a sentence for each that somebody else changed meanwhile.
+
+        Raises ValueError where the kernel does not take one.
+        """
         left: list[str] = []
         if not arm.settings:
             yield left
             return
         self._guard = self._guard or Guard(self.file)
+        wanted = ((f"arm {arm.name}", knobs.read(path), value) for path, value in arm.settings.items())
+        changes = [change for each in wanted if (change := knobs.plan(*each))]
         try:
-            wanted = ((f"arm {arm.name}", knobs.read(path), value) for path, value in arm.settings.items())
-            changes = [knobs.plan(*each) for each in wanted]
-            snapshot.apply([change for change in changes if change], file=self.file)
+            snapshot.apply(changes, file=self.file)
             yield left
+            left += [
+                f"/{change.path} is {change.before} again: somebody set it back" for change in changes if undone(change)
+            ]
         finally:
             left += loans.give_back(self.file)
+
+
+def undone(change: knobs.Change) -> bool:
+    """Tell whether the setting is no longer what the change made it, but what it was before."""
+    found = knobs.read(change.path)
+    return found is not None and found.value == change.before

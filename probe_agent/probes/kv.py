@@ -88,7 +88,7 @@ def footprint_tokens(length: int, sequences: int, block_size: int) -> int:
 
 
 def _bytes_per_token(bench: Bench) -> int:
-    known = architecture.read(bench.model).kv_bytes_per_token
+    known = architecture.read(bench.model).kv_bytes_per_token(bench.servers.usual().dtype)
     if known is None:
         raise Skipped(f"{bench.spec.model} keeps no keys and values per head, so no footprint can be asked for")
     return known

@@ -1,5 +1,6 @@
 """The agent on this machine, with a real model: what it measures, and what is left when things go wrong."""
 
+import json
 import os
 import signal
 import subprocess
@@ -67,6 +68,20 @@ def test_a_killed_agent_leaves_a_true_result_and_no_process(agent, tmp_path):
     assert {probe["status"] for probe in probes.values()} == {"failed"}
     assert "the agent ended before" in probes["allocator"]["reason"]
     wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children), seconds=10)
+
+
+def test_a_probe_that_finished_is_not_measured_again(agent, tmp_path):
+    first = agent("--probe", "load")
+    assert first.wait() == 0, first.stdout.read()
+    measured = result_of(tmp_path)
+    again = agent("--probe", "load", "--resume")
+    assert again.wait() == 0, again.stdout.read()
+    resumed = result_of(tmp_path)
+    assert resumed["started"] != measured["started"]
+    part = {**measured["probes"]["load"], "resumed": True, "measured": measured["started"]}
+    assert resumed["probes"]["load"] == part
+    progress = json.loads((tmp_path / "progress.json").read_text())
+    assert (progress["phases"], progress["finished"]) == (["model"], True)
 
 
 def test_an_agent_asked_to_end_says_so_in_the_result(agent, tmp_path):

@@ -88,6 +88,16 @@ def make(tmp_path, capsys, monkeypatch):
     return run
 
 
+@pytest.fixture
+def outdated(tmp_path):
+    """An environment that an older Python was used for; nothing can be installed into it."""
+    (tmp_path / "home/venv/lib/python3.9").mkdir(parents=True)
+    (tmp_path / "home/venv/bin").mkdir()
+    (tmp_path / "home/venv/bin/python").write_text('#!/bin/sh\necho \'{"torch": "2.4.0"}\'\n')
+    (tmp_path / "home/venv/bin/python").chmod(0o755)
+
+
+@pytest.mark.usefixtures("outdated")
 def test_offline_from_a_folder_of_wheels_and_then_for_another_device(make, wheels, tmp_path):
     made = make(device="gpu", wheels=str(wheels))
     assert (made["changed"], made["device"], made["vllm"]) == (True, "gpu", "0.1"), made

@@ -127,8 +127,8 @@ def test_gpu_memory_is_read_and_waited_for(keep, up, tmp_path, monkeypatch):
     wait_for(lambda: (server.timeline().gpu_mb or {}).get("max") == 9000)
     line = server.stop()
     assert line.gpu_mb == {"before": 450, "min": 450, "max": 9000, "after": 450}
-    assert line.gpu_back is True
-    rise = next(jump for jump in line.jumps if jump.what == "gpu")
+    assert line.gpu_back() is True
+    rise = next(jump for jump in line.jumps() if jump.what == "gpu")
     assert (rise.phase, rise.from_mb, rise.to_mb) == ("start", 450, 9000)
     assert {row.gpu_utilization_percent for row in line.rows} == {42}
 

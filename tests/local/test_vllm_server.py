@@ -160,7 +160,7 @@ def test_metrics_that_are_refused(launch):
 
 @pytest.fixture(scope="module")
 def vllm_python(node_python):
-    tell = "from probe_agent.engines import vllm_server; print(vllm_server.available())"
+    tell = "from probe_agent.engines import vllm_server; print(vllm_server.lacks())"
     lacking = subprocess.run([node_python, "-c", tell], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     if lacking.strip():
         pytest.skip(lacking)

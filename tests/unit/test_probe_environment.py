@@ -42,6 +42,14 @@ def test_a_build_of_the_same_version_is_that_version():
     assert module.missing(["torch==2.13.0", "huggingface_hub==2.4.0", "idna==3.20"], found) == ["idna==3.20"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "device", "option"),
+    [("auto", "cpu", ["--torch-backend=cpu"]), ("auto", "gpu", []), ("cu126", "gpu", ["--torch-backend=cu126"])],
+)
+def test_torch_is_the_build_that_vllm_was_linked_with(asked, device, option):
+    assert module.torch_backend(asked, device) == option
+
+
 @pytest.mark.parametrize("device", ["gpu", "cpu"])
 def test_a_lock_is_plain_names_and_versions_with_the_vllm_of_its_device(device):
     locked = dict(line.split("==") for line in lines(f"node-{device}.lock"))

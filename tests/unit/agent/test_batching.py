@@ -26,27 +26,6 @@ def rows_of(load: int, mode: str, concurrency: int, requests: int, wall_s: float
     ]
 
 
-@pytest.mark.parametrize(
-    ("points", "concurrency", "rising"),
-    [
-        ([(1, 100.0), (2, 190.0), (4, 400.0), (8, 410.0), (16, 405.0)], 4, False),
-        ([(16, 450.0), (1, 100.0), (8, 405.0)], 8, True),
-        ([(1, 100.0), (2, 200.0), (4, 400.0)], 4, True),
-        ([(1, 100.0), (2, 360.0), (4, 400.0)], 2, True),
-        ([(1, 100.0), (2, 90.0)], 1, False),
-    ],
-)
-def test_saturation_is_the_smallest_concurrency_with_90_percent_of_the_highest_rate(points, concurrency, rising):
-    found = batching.saturation(points)
-    assert (found.concurrency, found.rising) == (concurrency, rising)
-    assert found.highest_tokens_per_s == max(rate for _, rate in points)
-
-
-@pytest.mark.parametrize("points", [[], [(4, 100.0)], [(1, 0.0), (2, 0.0)]])
-def test_nothing_saturates_where_nothing_was_compared(points):
-    assert batching.saturation(points) is None
-
-
 def test_a_load_is_summed_from_its_requests():
     (load,) = batching.loads(rows_of(0, "concurrent", 32, 32, wall_s=2.0))
     assert load == {
@@ -94,6 +73,26 @@ def test_a_step_is_expected_to_be_as_fast_as_the_best_load_with_no_more_slots():
     assert batching.expected_s(known, Step("sweep", 16, 32)) == 16.0  # what 32 slots gave says nothing about 16
     assert batching.expected_s(known, Step("sweep", 64, 128)) == 8.0
     assert batching.expected_s([], Step("sweep", 1, 16)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("points", "flat"),
+    [
+        ([(1, 100.0), (2, 200.0)], False),
+        ([(1, 100.0), (2, 200.0), (4, 205.0)], False),
+        ([(1, 100.0), (2, 200.0), (4, 205.0), (8, 195.0)], True),
+        ([(8, 195.0), (4, 212.0), (2, 200.0), (1, 100.0)], False),
+        ([], False),
+    ],
+)
+def test_a_sweep_is_flat_after_two_steps_without_a_rise(points, flat):
+    assert batching.is_flat(points) is flat
+
+
+def test_steps_beyond_a_flat_sweep_are_left_out_with_a_word():
+    spec = Spec(concurrencies=(1, 2, 4, 8), batch_requests=4)
+    samples = [row for number in (1, 2, 4) for row in rows_of(number, "sweep", number, 16, 8.0)]
+    assert batching.left_out(spec, 64, samples) == ["concurrency 8 was left out: throughput had stopped rising"]
 
 
 def test_what_was_left_out_is_said():

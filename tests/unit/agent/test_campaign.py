@@ -106,6 +106,13 @@ def test_what_somebody_else_sets_during_a_sample_stays_and_is_said(knob, tmp_pat
     assert left == [f"/{knob} is 3: somebody changed it after we wrote 2"]
 
 
+def test_what_somebody_else_sets_back_during_a_sample_is_said(knob, tmp_path):
+    """A tuning run beside the campaign did: the sample was taken without its setting, and nothing was left to undo."""
+    with campaign.Loans(tmp_path) as settings, settings.of(lending(knob)) as left:
+        knob.write_text("1")
+    assert left == [f"/{knob} is 1 again: somebody set it back"]
+
+
 def test_a_setting_that_holds_already_is_lent_nothing(knob, tmp_path):
     with campaign.Loans(tmp_path) as settings, settings.of(lending(knob, "1")):
         assert not Path(loans.journal(tmp_path)).exists()

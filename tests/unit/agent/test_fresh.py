@@ -93,6 +93,16 @@ def test_what_it_started_is_read_with_it(child):
     assert len(done.proof.tree) == 2
 
 
+def test_what_it_started_is_gone_when_the_next_may_start(child, tmp_path):
+    """Killed, but not yet gone, a process held a page of the pool: the next sample found it missing."""
+    child(
+        "import subprocess; p = subprocess.Popen([sys.executable, '-c', 'x = bytearray(1 << 29); input()'], "
+        "stdin=subprocess.PIPE); time.sleep(0.5); open(job['pid_file'], 'w').write(str(p.pid))"
+    )
+    status = Path("/proc") / (tmp_path / "pid").read_text() / "status"
+    assert not status.exists() or "VmRSS" not in status.read_text()
+
+
 def test_it_can_be_bound_to_a_numa_node(child):
     if not numa.candidates():
         pytest.skip("this kernel shows no NUMA node")

@@ -19,7 +19,7 @@ def footprint(length, memory_used_mb):
 
 
 def bench(monkeypatch, context, room_mb, **fields):
-    monkeypatch.setattr(architecture, "read", lambda _: architecture.Architecture(context, BYTES))
+    monkeypatch.setattr(architecture, "read", lambda _: architecture.Architecture(context, BYTES // 2, "bfloat16"))
     monkeypatch.setattr(kv, "_room_mb", lambda _: room_mb)
     return SimpleNamespace(spec=spec.parse(fields), model="a model")
 

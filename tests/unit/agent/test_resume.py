@@ -7,7 +7,8 @@ import os
 import pytest
 from support import ROOT
 
-from probe_agent import resume, schema
+from probe_agent import resume, run, schema
+from probe_agent.spec import Spec
 
 SAMPLE = ROOT / "tests/unit/reports/samples/run/hosts/node1"
 
@@ -155,3 +156,16 @@ def test_a_pipe_a_link_and_a_flood_are_not_read(tmp_path, previous):
     for name, words in (("pipe", "no regular file"), ("link", "no regular file"), ("flood", "larger than 16 MiB")):
         with pytest.raises(ValueError, match=words):
             resume.read(tmp_path / name)
+
+
+def test_the_agent_says_what_it_cannot_resume_from_and_measures(tmp_path, capsys):
+    (tmp_path / "result.json").write_text("{")
+    assert run._previous(Spec(resume=True), tmp_path / "result.json") is None
+    assert "result.previous.json cannot be resumed from: " in capsys.readouterr().err
+
+
+def test_without_resume_nothing_is_read_or_moved(tmp_path, previous):
+    (tmp_path / "result.json").write_text(json.dumps(previous))
+    assert run._previous(Spec(), tmp_path / "result.json") is None
+    assert (tmp_path / "result.json").exists()
+    assert run._previous(Spec(resume=True), tmp_path / "result.json") == previous

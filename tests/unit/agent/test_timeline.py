@@ -12,12 +12,12 @@ def gpu(points, phases=((-1.0, "before"),)):
 
 
 def moves(line):
-    return [(jump.phase, jump.from_mb, jump.to_mb) for jump in line.jumps]
+    return [(jump.phase, jump.from_mb, jump.to_mb) for jump in line.jumps()]
 
 
 def test_a_rise_over_several_readings_is_one_jump():
     line = gpu([(0.0, 500), (0.1, 500), (0.2, 900), (0.3, 900), (0.4, 1500), (0.5, 1500)], [(-1.0, "weights")])
-    (jump,) = line.jumps
+    (jump,) = line.jumps()
     assert jump == timeline.Jump("gpu", "weights", at_s=0.2, took_s=0.3, from_mb=500, to_mb=1500)
 
 
@@ -54,24 +54,24 @@ def test_gpu_memory_before_during_and_after():
     points = [(-0.1, 400), (0.0, 401), (1.0, 9000), (2.0, 410)]
     alive = gpu(points[:3])
     assert alive.gpu_mb == {"before": 401, "min": 400, "max": 9000, "after": None}
-    assert alive.gpu_back is None
+    assert alive.gpu_back() is None
     ended = gpu(points, [(-1.0, "before"), (1.9, "gone")])
     assert ended.gpu_mb["after"] == 410
-    assert ended.gpu_back is True
-    assert gpu([*points[:3], (2.0, 9000)], [(1.9, "gone")]).gpu_back is False
+    assert ended.gpu_back() is True
+    assert gpu([*points[:3], (2.0, 9000)], [(1.9, "gone")]).gpu_back() is False
 
 
 def test_a_node_without_a_gpu_has_pss_alone():
     line = Timeline((Reading(0.0, None, None, 0.0), Reading(0.5, None, None, 900.0)), (Phase(0.0, "start"),))
     assert line.gpu_mb is None
-    assert line.gpu_back is None
+    assert line.gpu_back() is None
     assert line.pss_mb == {"max": 900.0}
-    assert [jump.what for jump in line.jumps] == ["pss"]
+    assert [jump.what for jump in line.jumps()] == ["pss"]
 
 
 def test_nothing_read_is_no_error():
     empty = timeline.from_lines("", [], 0.0)
-    assert (empty.rows, empty.jumps, empty.gpu_mb, empty.pss_mb) == ((), [], None, {"max": 0.0})
+    assert (empty.rows, empty.jumps(), empty.gpu_mb, empty.pss_mb) == ((), [], None, {"max": 0.0})
 
 
 def test_reads_what_a_keeper_wrote_and_leaves_out_a_cut_line():

@@ -103,6 +103,11 @@ def test_an_interpreter_without_vllm():
     assert "point probe_python at one that has it" in vllm_log.cause(log)
 
 
+def test_an_engine_that_was_killed_left_no_cause_whatever_others_say_of_it():
+    said = "Traceback (most recent call last):\nvllm.v1.engine.exceptions.EngineDeadError: EngineCore is dead\n"
+    assert vllm_log.cause(NOISE + said) == ""
+
+
 def test_without_an_error_the_last_words_stand():
     assert vllm_log.cause(NOISE + "Segmentation fault\n").endswith("could not create | Segmentation fault")
     assert vllm_log.cause("") == ""

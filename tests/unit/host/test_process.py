@@ -42,3 +42,10 @@ def test_meminfo_of_a_numa_node_reads_like_the_global_one():
 def test_fragmentation_keeps_zones_apart():
     text = "Node 0, zone   Normal  1 2 3\nNode 1, zone   Normal  4 5 6\n"
     assert kernel.parse_buddyinfo(text) == {"node0/Normal": [1, 2, 3], "node1/Normal": [4, 5, 6]}
+
+
+def test_a_group_has_its_members_that_have_not_ended(fake_root):
+    rows = {1: "(init) S 0 1", 7: "(python (a) b) S 1 7", 8: "(sleep) R 7 7", 9: "(sleep) Z 1 7", 10: "(sleep) X 1 7"}
+    root = fake_root({f"proc/{pid}/stat": f"{pid} {text} 7 0\n" for pid, text in rows.items()})
+    (root / "proc/11").mkdir()
+    assert sorted(process.group(7, root)) == [7, 8]

@@ -122,6 +122,24 @@ def test_hostile_names_and_values_are_text_everywhere(make_run, document):
         assert all(line.endswith("|") for line in table)
 
 
+def test_a_servers_page_is_sound_whatever_it_was_sent(make_run, gpu_document):
+    probes = gpu_document["probes"]
+    for start in probes["serving"]["samples"]:
+        start["first"]["error"] = EVIL
+        start["timeline"]["phases"][0]["phase"] = IMAGE
+    probes["bandwidth"]["evidence"] |= {"unread": [EVIL], "cold_means": IMAGE, "iommu": {"mode": MARKDOWN}}
+    probes["bandwidth"]["evidence"]["gpus"][0] |= {"name": EVIL, "nearness": IMAGE, "pcie_below_device": MARKDOWN}
+    probes["batching"]["evidence"] |= {"left_out": [EVIL], "leak": {EVIL: IMAGE, "free": False}}
+    probes["batching"]["samples"][0]["error"] = IMAGE
+    run = make_run({"n": {"result": gpu_document}})
+    render.render(run_folder.read(run))
+    page = Page((run / "hosts/n/index.html").read_text())
+    for link in page.links:
+        assert (run / "hosts/n" / link).is_file()
+    assert page.text.count(EVIL) >= 5
+    assert "<" not in (run / "hosts/n/report.md").read_text()
+
+
 def test_markdown_tables_keep_their_columns_whatever_stands_in_a_cell(make_run, document):
     document["host_memory"]["thp"]["enabled"] = MARKDOWN
     run = make_run({"n": {"result": document}})

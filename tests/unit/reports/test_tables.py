@@ -169,9 +169,9 @@ def test_a_probe_nobody_asked_for_is_said(make_run, document):
     host = host_of(make_run({"n": {"baseline": document, "result": document}}), "n")
     servers = "bandwidth, serving, batching, curves and kv"
     assert findings.missing(host) == [f"Probes {servers} were not asked for after tuning."]
-    del document["probes"]["allocator"]
-    host = host_of(make_run({"n": {"baseline": document, "result": document}}), "n")
-    assert findings.missing(host)[0] == "Probe allocator was not asked for before tuning."
+    without = {**document, "probes": {"allocator": document["probes"]["allocator"]}}
+    host = host_of(make_run({"n": {"baseline": without, "result": document}}), "n")
+    assert findings.missing(host)[0] == "Probe load was not asked for before tuning."
 
 
 def test_nothing_is_missing_where_every_probe_ended(make_run, gpu_document):
@@ -200,7 +200,10 @@ def test_a_result_with_nothing_in_it_still_has_sections(make_run, document):
         (figures.percent, -0.01, "0.0"),
         (figures.percent, 5e9, "> +1,000"),
         (figures.digits, 0.1234, "0.12"),
-        (figures.digits, -12.345, "-12.3"),
+        (figures.digits, -12.345, "−12.3"),
+        (figures.digits, -0.001, "0.00"),
+        (figures.seconds, -0.0, "0.000"),
+        (figures.seconds, -1.5, "−1.500"),
         (figures.digits, 5389.6, "5,390"),
         (figures.digits, None, "–"),
         (figures.listed, [], ""),
