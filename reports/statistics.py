@@ -183,7 +183,7 @@ def effects(
     against = {metric: log_ratios(samples, metric.key, arm, CONTROL, A_A) for metric in measured}
     tested = [metric for metric in measured if len(against[metric]) > 1 and pairs[metric]]
     errors = {metric: _error(against[metric], pairs[metric]) for metric in tested}
-    adjusted = dict(zip(tested, holm([_p(against[metric], errors[metric]) for metric in tested]), strict=True))
+    adjusted = dict(zip(tested, holm([_p(against[each], pairs[each], errors[each]) for each in tested]), strict=True))
     found = []
     for metric in measured:
         guess, noise = estimate(against[metric]), _reach(pairs[metric])
@@ -224,8 +224,8 @@ def _sign_flips(differences: Sequence[float], error: float) -> tuple[float, floa
         )
         return float(tested.pvalue) - ALPHA
 
-    ends = (optimize.bisect(excess, middle, middle + way * error, xtol=error / 100) for way in (-10, 10))
-    return tuple(ends)
+    beyond = (min(differences) - error, max(differences) + error)  # all of one sign, which no test accepts
+    return tuple(optimize.bisect(excess, middle, end, xtol=error / 100) for end in beyond)
 
 
 def _reach(equal: Sequence[float]) -> float | None:
@@ -242,20 +242,21 @@ def _error(differences: Sequence[float], equal: Sequence[float]) -> float:
     own = squares / (blocks - 1)
     if blocks >= OWN_NOISE_BLOCKS:
         return math.sqrt(own / blocks)
-    pooled = (squares + SHARED_CONTROL * math.fsum(value**2 for value in equal)) / _freedom(blocks)
+    squares += SHARED_CONTROL * math.fsum(value**2 for value in equal)
+    pooled = squares / _freedom(blocks, len(equal))
     return math.sqrt(max(own, pooled) / blocks)
 
 
-def _freedom(blocks: int) -> int:
+def _freedom(blocks: int, pairs: int) -> int:
     """Return the degrees of freedom of `_error`; the A/A pair adds one per block, its mean being known to be 0."""
-    return blocks - 1 if blocks >= OWN_NOISE_BLOCKS else 2 * blocks - 1
+    return blocks - 1 if blocks >= OWN_NOISE_BLOCKS else blocks - 1 + pairs
 
 
-def _p(differences: Sequence[float], error: float) -> float:
+def _p(differences: Sequence[float], equal: Sequence[float], error: float) -> float:
     mean = statistics.fmean(differences)
     if not error:
         return float(mean == 0)
-    return 2 * float(special.stdtr(_freedom(len(differences)), -abs(mean) / error))
+    return 2 * float(special.stdtr(_freedom(len(differences), len(equal)), -abs(mean) / error))
 
 
 # The smallest detectable effect. The rule has random bars: each is a critical value times a spread found in the blocks.
@@ -274,10 +275,10 @@ def _bars(blocks: int, metrics: int) -> numpy.ndarray:
     own, equal = (grid.ravel() for grid in numpy.meshgrid(_spreads(blocks - 1, 100), _spreads(blocks, 100)))
     known = own
     if blocks < OWN_NOISE_BLOCKS:
-        known = numpy.maximum(own, numpy.sqrt(((blocks - 1) * own**2 + blocks * equal**2) / _freedom(blocks)))
+        known = numpy.maximum(own, numpy.sqrt(((blocks - 1) * own**2 + blocks * equal**2) / _freedom(blocks, blocks)))
     interval = _student(blocks - 1, ALPHA) * own
     floor = _student(blocks, ALPHA) * equal / math.sqrt(SHARED_CONTROL)
-    together = _student(_freedom(blocks), ALPHA / metrics) * known
+    together = _student(_freedom(blocks, blocks), ALPHA / metrics) * known
     bars = numpy.sort(numpy.maximum.reduce([interval, floor, together]))
     return bars.reshape(40, -1).mean(axis=1)
 
@@ -287,7 +288,7 @@ def _detectable(error: float, blocks: int, metrics: int) -> float:
     """Return the effect that is called with POWER. That `error` is itself an estimate is allowed for."""
     if error <= 0:
         return LOG_THRESHOLD
-    bars, truths = _bars(blocks, metrics)[:, None], 1 / _spreads(_freedom(blocks), 100)
+    bars, truths = _bars(blocks, metrics)[:, None], 1 / _spreads(_freedom(blocks, blocks), 100)
 
     def shortfall(effect: float) -> float:
         passed = special.ndtr(effect / (error * truths) - numpy.maximum(bars, LOG_THRESHOLD / (error * truths)))

@@ -55,7 +55,7 @@ def power_of_two_mb(size_mb: float) -> int:
 def _size(measurement: Measurement, pool: dict[str, Any], choice: Choice, default: bool) -> tuple[int, str, list[str]]:
     """Return how many pages the pool is to have, the advice, and what it rests on."""
     total, size_kb = pool["total"], pool["size_kb"]
-    reserved = f"{figures.plural(total, 'page')} are reserved, {figures.mib(total * size_kb / 1024)} MiB"
+    reserved = f"Reserved: {figures.plural(total, 'page')}, {figures.mib(total * size_kb / 1024)} MiB"
     consumer = next((arm for arm in choice.services if _takes_pages(arm)), None)
     if consumer and default:  # the levers take pages of the default size alone
         return _for(measurement, consumer, total, size_kb, reserved)

@@ -188,6 +188,17 @@ def test_fleet_rows_carry_state_reason_figures_and_paths(sample_run):
     assert (three["state"], three["headline"]) == ("skipped", {})
 
 
+def test_nodes_of_one_kind_tell_together_what_none_tells_alone(make_run, document):
+    other = {**document, "fingerprint": {**document["fingerprint"], "id": "other"}}
+    run = make_run({**{f"n{number}": {"result": document} for number in range(3)}, "odd": {"result": other}})
+    said = fleet.sentences(render.render(run_folder.read(run)))
+    kind = document["fingerprint"]["id"]
+    assert said[1] == (
+        "jemalloc, first generation: inconclusive on 4 hosts. "
+        f"Over the 3 nodes with fingerprint {kind}: +0.2 % (95 % interval +0.2 … +0.2 %)."
+    )
+
+
 def test_the_fleet_table_leaves_no_host_out(make_run):
     (row,) = map(fleet.row, run_folder.read(make_run({"n": {"state": "unreachable"}})).hosts())
     assert len(fleet.table([row] * 2000).shown) == 2000

@@ -90,6 +90,12 @@ def test_with_many_blocks_the_interval_is_that_of_a_permutation_test():
     assert found.low == pytest.approx(2 * found.mean - found.high, abs=0.01)
 
 
+def test_one_block_far_off_widens_the_interval_on_its_side():
+    found = estimate([0.05] * 11 + [0.9])
+    assert found.low < 0.06
+    assert 0.2 < found.high < 0.9
+
+
 @pytest.mark.parametrize(("ratio", "verdict"), [(1.3, Verdict.WORSE), (1 / 1.3, Verdict.BETTER)])
 def test_a_large_effect_is_called_with_six_blocks_in_its_direction(ratio, verdict):
     source = random.Random(6)
