@@ -127,8 +127,8 @@ def percentile(values: Sequence[float], percent: int) -> float | None:
 def log_ratios(
     samples: Iterable[Mapping[str, Any]],
     key: str,
-    arm: str,
-    *controls: str,
+    arm: str | float,
+    *controls: str | float,
     arm_field: str = "arm",
     block_field: str = "block",
 ) -> list[float]:

@@ -167,7 +167,7 @@ def test_probes_that_failed_or_were_skipped_are_named_with_the_reason(make_run, 
 
 def test_a_probe_nobody_asked_for_is_said(make_run, document):
     host = host_of(make_run({"n": {"baseline": document, "result": document}}), "n")
-    servers = "bandwidth, serving, batching, curves and kv"
+    servers = "bandwidth, pressure, serving, batching, curves and kv"
     assert findings.missing(host) == [f"Probes {servers} were not asked for after tuning."]
     without = {**document, "probes": {"allocator": document["probes"]["allocator"]}}
     host = host_of(make_run({"n": {"baseline": without, "result": document}}), "n")
