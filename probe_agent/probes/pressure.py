@@ -50,10 +50,7 @@ class Plan:
 
 def plan(model_bytes: int, available_kb: int) -> Plan:
     """Return how much of the model can be squeezed. Raises Skipped where that is too little to show anything."""
-    bound = int(BOUND_SHARE * available_kb) << 10
-    pressed = model_bytes
-    if balloon.limit(pressed) > bound:
-        pressed = int((bound - balloon.limit(0)) / (1 + 1 / 128)) // mmap.PAGESIZE * mmap.PAGESIZE
+    pressed = min(model_bytes, balloon.fitting(int(BOUND_SHARE * available_kb) << 10))
     if pressed < LEAST_PRESSED * model_bytes:
         raise Skipped(
             f"the model has {model_bytes // MIB} MiB, and a quarter of the {available_kb >> 10} MiB available on this "
