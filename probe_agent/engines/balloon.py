@@ -26,6 +26,7 @@ from .fresh import ProcessFailed, last_words, python_path
 
 MIB = 1 << 20
 OWN_BYTES = 64 * MIB  # of the limit, for the process that reads and squeezes
+SLACK_BYTES, SLACK_PART = 8 * MIB, 128  # page tables and the page cache's index take half of that
 LOOK_EVERY_S = 0.1
 LEAVES_WITHIN_S = 10
 
@@ -44,12 +45,18 @@ class Job:
 
 def slack(pressed_bytes: int) -> int:
     """Return what page tables and the kernel's own records take, and what keeps the cgroup from running out."""
-    return 8 * MIB + pressed_bytes // 128
+    return SLACK_BYTES + pressed_bytes // SLACK_PART
 
 
 def limit(pressed_bytes: int) -> int:
     """Return the limit of a cgroup in which so much page cache has room."""
     return pressed_bytes + slack(pressed_bytes) + OWN_BYTES
+
+
+def fitting(limit_bytes: int) -> int:
+    """Return how much page cache a cgroup of that limit has room for, in whole pages."""
+    left = limit_bytes - SLACK_BYTES - OWN_BYTES
+    return left * SLACK_PART // (SLACK_PART + 1) // mmap.PAGESIZE * mmap.PAGESIZE
 
 
 def size(pressed_bytes: int, room_bytes: int, own_bytes: int) -> int:

@@ -17,7 +17,7 @@ from typing import Iterator
 
 from . import mounts
 
-PREFIX = "stethos-"
+PREFIX = "stethos-"  # and the pid of its maker, so that nobody takes away what a living one uses
 EMPTY_WITHIN_S = 5.0  # a process that has ended leaves its cgroup a moment later
 
 
@@ -73,9 +73,9 @@ def _memory(root: Path) -> Hierarchy:
 
 
 @contextmanager
-def limited(name: str, limit_bytes: int, hierarchy: Hierarchy, root: Path = Path("/")) -> Iterator[Path]:
+def limited(limit_bytes: int, hierarchy: Hierarchy, root: Path = Path("/")) -> Iterator[Path]:
     """Hold an empty cgroup with a hard limit, and remove it afterwards. Raises ValueError where it is not to be had."""
-    group = root / hierarchy.folder / f"{PREFIX}{name}"
+    group = root / hierarchy.folder / f"{PREFIX}{os.getpid()}"
     try:
         group.mkdir()
     except OSError as error:
@@ -129,19 +129,20 @@ def remove(group: Path) -> None:
             return
 
 
-def left(root: Path = Path("/")) -> list[Path]:
-    """Return the cgroups of ours that are there."""
+def left(root: Path = Path("/")) -> dict[int, Path]:
+    """Return the cgroups of ours that are there, by the pid of their maker."""
     try:
         hierarchy = _memory(root)
     except ValueError:
-        return []
-    return sorted((root / hierarchy.folder).glob(f"{PREFIX}*"))
+        return {}
+    found = ((group.name[len(PREFIX) :], group) for group in (root / hierarchy.folder).glob(f"{PREFIX}*"))
+    return {int(pid): group for pid, group in found if pid.isdigit()}
 
 
 def clear(root: Path = Path("/")) -> list[str]:
-    """Remove what a killed agent left; its processes ended with it. Returns a sentence for each that stays."""
+    """Remove what killed agents left; its processes ended with them. Returns a sentence for each that stays."""
     said = []
-    for group in left(root):
+    for group in (group for pid, group in left(root).items() if not (root / "proc" / str(pid)).exists()):
         try:
             remove(group)
         except ValueError as error:

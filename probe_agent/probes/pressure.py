@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import random
 import statistics
 from collections.abc import Iterator
@@ -49,10 +50,7 @@ class Plan:
 
 def plan(model_bytes: int, available_kb: int) -> Plan:
     """Return how much of the model can be squeezed. Raises Skipped where that is too little to show anything."""
-    bound = int(BOUND_SHARE * available_kb) << 10
-    pressed = model_bytes
-    if balloon.limit(pressed) > bound:
-        pressed = int((bound - balloon.limit(0)) / (1 + 1 / 128)) // mmap.PAGESIZE * mmap.PAGESIZE
+    pressed = min(model_bytes, balloon.fitting(int(BOUND_SHARE * available_kb) << 10))
     if pressed < LEAST_PRESSED * model_bytes:
         raise Skipped(
             f"the model has {model_bytes // MIB} MiB, and a quarter of the {available_kb >> 10} MiB available on this "
@@ -74,7 +72,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     planned = plan(sum(file.stat().st_size for file in files), meminfo.read()["MemAvailable"])
     blocks, order = bench.spec.repeats, random.Random(bench.spec.seed)
     bench.progress.expect(blocks * len(levels))
-    with cgroup.limited("pressure", balloon.limit(planned.pressed_bytes), hierarchy) as group:
+    with cgroup.limited(balloon.limit(planned.pressed_bytes), hierarchy) as group:
         try:
             for block in range(blocks):
                 for position, level in enumerate(order.sample(levels, len(levels))):
@@ -158,7 +156,7 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
         "available_before_mb": samples[0]["available_before_mb"],
         "available_lowest_mb": min(row["available_lowest_mb"] for row in samples),
         "load_runs": "outside of the cgroup: what it reads anew is not squeezed",
-        "left": [f"cgroup {group} could not be removed" for group in cgroup.left(root)],
+        "left": [f"cgroup {group} is still there" for pid, group in cgroup.left(root).items() if pid == os.getpid()],
     }
 
 

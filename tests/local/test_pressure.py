@@ -1,6 +1,8 @@
 """The pressure probe on this machine: a page cache that is really squeezed, and nothing left of what squeezed it."""
 
+import functools
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -51,8 +53,14 @@ def job_of(group, hierarchy, file, **more):
     return balloon.Job(str(group), hierarchy.version, (str(file),), **job)
 
 
-def test_residency_falls_with_the_room_and_nothing_stays_behind(agent, model, tmp_path):
-    run = agent("--probe", "pressure", "--profile", "standard", "--model", model)
+@pytest.fixture
+def pressure(agent, model, tmp_path):
+    """Return a function that starts the agent for this probe, in a state of its own."""
+    return functools.partial(agent, "--probe", "pressure", "--model", model, "--state-dir", tmp_path / "state")
+
+
+def test_residency_falls_with_the_room_and_nothing_stays_behind(pressure, tmp_path):
+    run = pressure("--profile", "standard")
     assert run.wait() == 0, run.stdout.read()
     probe = result_of(tmp_path)["probes"]["pressure"]
     evidence, figures = probe["evidence"], probe["headline"]
@@ -69,14 +77,14 @@ def test_residency_falls_with_the_room_and_nothing_stays_behind(agent, model, tm
     assert evidence["limit_mb"] <= evidence["available_before_mb"] / 4
     assert evidence["available_lowest_mb"] > evidence["available_before_mb"] / 4
     assert evidence["left"] == []
-    assert cgroup.left() == []
+    assert run.pid not in cgroup.left()
 
 
-def test_an_agent_killed_in_the_middle_leaves_no_balloon_and_the_next_run_clears_up(agent, model, tmp_path):
-    run = agent("--probe", "pressure", "--profile", "standard", "--model", model)
+def test_an_agent_killed_in_the_middle_leaves_no_balloon_and_the_next_run_clears_up(pressure, tmp_path):
+    run = pressure("--profile", "standard")
 
     def a_balloon_is_held():
-        return [pid for group in cgroup.left() for pid in (group / "cgroup.procs").read_text().split()]
+        return run.pid in cgroup.left() and (cgroup.left()[run.pid] / "cgroup.procs").read_text().split()
 
     wait_for(a_balloon_is_held)
     (held,) = a_balloon_is_held()
@@ -84,10 +92,10 @@ def test_an_agent_killed_in_the_middle_leaves_no_balloon_and_the_next_run_clears
     run.kill()
     run.wait()
     wait_for(lambda: not Path(f"/proc/{held}").exists(), seconds=10)
-    assert len(cgroup.left()) == 1
-    again = agent("--probe", "pressure", "--model", model, "--out", tmp_path / "again/result.json")
+    assert run.pid in cgroup.left()
+    again = pressure("--out", tmp_path / "again/result.json")
     assert again.wait() == 0, again.stdout.read()
-    assert cgroup.left() == []
+    assert run.pid not in cgroup.left()
     probe = result_of(tmp_path / "again")["probes"]["pressure"]
     assert (probe["status"], probe["reason"]) == ("skipped", "profile quick squeezes no page cache")
 
@@ -96,42 +104,42 @@ def test_a_balloon_squeezes_what_its_cgroup_read_and_nobody_elses(hierarchy, wei
     other = tmp_path / "other"
     other.write_bytes(bytes(16 * MIB))
     pagecache.evict([weights])
-    with cgroup.limited("test", balloon.limit(64 * MIB), hierarchy) as group:
+    with cgroup.limited(balloon.limit(64 * MIB), hierarchy) as group:
         with Balloon(job_of(group, hierarchy, weights), time.monotonic() + 60) as held:
             assert held.bytes > 64 * MIB
             assert pagecache.residency([weights]).share < 0.2
             assert pagecache.residency([other]).share == 1
             assert held.release() > 0
         pagecache.evict([weights])
-    assert cgroup.left() == []
+    assert os.getpid() not in cgroup.left()
 
 
 def test_a_balloon_lets_go_where_the_node_runs_short(hierarchy, weights):
     floor_kb = 2 * meminfo.read()["MemTotal"]
     pagecache.evict([weights])
-    with cgroup.limited("test", balloon.limit(64 * MIB), hierarchy) as group:
+    with cgroup.limited(balloon.limit(64 * MIB), hierarchy) as group:
         job = job_of(group, hierarchy, weights, floor_kb=floor_kb)
         with Balloon(job, time.monotonic() + 60) as held:
             wait_for(lambda: not (group / "cgroup.procs").read_text().split(), seconds=10)
             with pytest.raises(ProcessFailed, match="let go: MemAvailable of the node fell to"):
                 held.release()
         pagecache.evict([weights])
-    assert cgroup.left() == []
+    assert os.getpid() not in cgroup.left()
 
 
 def test_a_balloon_beyond_its_limit_is_killed_alone(hierarchy, weights):
     """A limit that is far too small ends the balloon, and nothing else on the node."""
     pagecache.evict([weights])
-    with cgroup.limited("test", 32 * MIB, hierarchy) as group:
+    with cgroup.limited(32 * MIB, hierarchy) as group:
         with pytest.raises(ProcessFailed, match="was killed by SIGKILL"):
             Balloon(job_of(group, hierarchy, weights), time.monotonic() + 60)
         pagecache.evict([weights])
-    assert cgroup.left() == []
+    assert os.getpid() not in cgroup.left()
 
 
 def test_a_balloon_that_is_not_ready_by_the_deadline_is_ended(hierarchy, weights):
-    with cgroup.limited("test", balloon.limit(64 * MIB), hierarchy) as group:
+    with cgroup.limited(balloon.limit(64 * MIB), hierarchy) as group:
         with pytest.raises(ProcessFailed, match="did not answer in time"):
             Balloon(job_of(group, hierarchy, weights), time.monotonic())
         pagecache.evict([weights])
-    assert cgroup.left() == []
+    assert os.getpid() not in cgroup.left()

@@ -1,6 +1,7 @@
 """Where a memory cgroup can be made, on nodes of every kind, and how one of ours is made and removed."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_node_without_one_says_why(node, mountinfo, files, reason):
     root = node(mountinfo, files)
     with pytest.raises(ValueError, match=reason):
         cgroup.find(root)
-    assert cgroup.left(root) == []
+    assert cgroup.left(root) == {}
 
 
 def test_whoever_may_not_write_there_is_told(node, monkeypatch):
@@ -92,19 +93,19 @@ def kernel(monkeypatch):
 def test_version_1_gets_its_limit_for_swap_as_well(node, kernel):
     kernel |= dict.fromkeys(("memory.swappiness", "memory.memsw.limit_in_bytes"))
     root = node(V1)
-    with cgroup.limited("x", 4 << 20, cgroup.find(root), root) as group:
-        assert group == root / "sys/fs/cgroup/memory/stethos-x"
+    with cgroup.limited(4 << 20, cgroup.find(root), root) as group:
+        assert group == root / f"sys/fs/cgroup/memory/stethos-{os.getpid()}"
         assert (group / "memory.limit_in_bytes").read_text() == str(4 << 20)
         assert (group / "memory.memsw.limit_in_bytes").read_text() == str(4 << 20)
         assert (group / "memory.swappiness").read_text() == "0"
-        assert cgroup.left(root) == [group]
-    assert cgroup.left(root) == []
+        assert cgroup.left(root) == {os.getpid(): group}
+    assert cgroup.left(root) == {}
 
 
 def test_version_2_gets_a_limit_and_no_swap(node, kernel):
     kernel |= {"memory.swap.max": None}
     root = node(V2, HANDED_DOWN)
-    with cgroup.limited("x", 4 << 20, cgroup.find(root), root) as group:
+    with cgroup.limited(4 << 20, cgroup.find(root), root) as group:
         assert (group / "memory.max").read_text() == str(4 << 20)
         assert (group / "memory.swap.max").read_text() == "0"
         (group / "memory.current").write_text("4096\n")
@@ -114,7 +115,7 @@ def test_version_2_gets_a_limit_and_no_swap(node, kernel):
 
 def test_a_kernel_that_does_not_account_swap_is_not_asked_to(node, kernel):
     root = node(V1)
-    with cgroup.limited("x", 4 << 20, cgroup.find(root), root) as group:
+    with cgroup.limited(4 << 20, cgroup.find(root), root) as group:
         assert sorted(file.name for file in group.iterdir()) == ["memory.limit_in_bytes"]
 
 
@@ -122,23 +123,23 @@ def test_a_limit_that_did_not_hold_is_refused_and_the_cgroup_removed(node, kerne
     root = node(V2, HANDED_DOWN)
     monkeypatch.setattr(Path, "read_text", lambda _: "max\n")
     with pytest.raises(ValueError, match="was given a limit of 4096 bytes, and has max"):  # noqa: SIM117
-        with cgroup.limited("x", 4096, Hierarchy(2, "sys/fs/cgroup"), root):
+        with cgroup.limited(4096, Hierarchy(2, "sys/fs/cgroup"), root):
             pytest.fail("nothing may run without its limit")
     assert not list((root / "sys/fs/cgroup").glob("stethos-*"))
 
 
 def test_one_of_another_run_is_not_taken_over(node, kernel):
     root = node(V1)
-    (root / "sys/fs/cgroup/memory/stethos-x").mkdir()
-    with pytest.raises(ValueError, match="stethos-x could not be made: File exists"):  # noqa: SIM117
-        with cgroup.limited("x", 4096, cgroup.find(root), root):
+    (root / f"sys/fs/cgroup/memory/stethos-{os.getpid()}").mkdir()
+    with pytest.raises(ValueError, match=r"stethos-\d+ could not be made: File exists"):  # noqa: SIM117
+        with cgroup.limited(4096, cgroup.find(root), root):
             pytest.fail("it belongs to somebody else")
     assert cgroup.left(root)
 
 
 def test_what_a_killed_agent_left_is_removed_or_named(node, monkeypatch):
     root = node(V1)
-    group = root / "sys/fs/cgroup/memory/stethos-pressure"
+    group = root / "sys/fs/cgroup/memory/stethos-4711"
     group.mkdir()
     assert cgroup.clear(root) == []
     assert not group.exists()
@@ -152,9 +153,17 @@ def test_what_a_killed_agent_left_is_removed_or_named(node, monkeypatch):
     assert cgroup.clear(root) == [f"cgroup {group} could not be removed: Device or resource busy"]
 
 
+@pytest.mark.parametrize("name", ["stethos-4711", "stethos-mine"])
+def test_what_a_living_agent_or_somebody_else_made_stays(node, name):
+    root = node(V1, {"proc/4711/stat": ""})
+    (root / "sys/fs/cgroup/memory" / name).mkdir()
+    assert cgroup.clear(root) == []
+    assert (root / "sys/fs/cgroup/memory" / name).exists()
+
+
 def test_a_process_that_is_still_ending_is_waited_for(node, monkeypatch):
     root = node(V1)
-    group = root / "sys/fs/cgroup/memory/stethos-pressure"
+    group = root / "sys/fs/cgroup/memory/stethos-4711"
     group.mkdir()
     rmdir, tries = Path.rmdir, []
 
