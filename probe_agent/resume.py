@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import schema
+from .settings import COUNTERS
 
 LIMIT_BYTES = 16 << 20
 
@@ -65,9 +66,11 @@ def kept(previous: dict[str, Any], document: dict[str, Any]) -> dict[str, dict[s
 
 
 def _settings(host_memory: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what tuning changes; how much of a pool happens to be free is none of it."""
+    """Return what tuning changes: neither what khugepaged counts nor how much of a pool happens to be free."""
+    thp = dict(host_memory.get("thp", {}))
+    thp["khugepaged"] = {name: value for name, value in thp.get("khugepaged", {}).items() if name not in COUNTERS}
     pools = [(pool["size_kb"], pool.get("numa_node"), pool["total"]) for pool in host_memory.get("pools", ())]
-    return host_memory.get("thp"), pools, host_memory.get("allocators")
+    return thp, pools, host_memory.get("allocators")
 
 
 def _load(path: Path) -> Any:

@@ -54,6 +54,7 @@ def test_only_probes_that_are_asked_for_and_were_measured(previous, document):
 def test_what_the_kernel_counts_is_no_setting(previous, document):
     document["host_memory"]["pools"][0]["free"] += 3
     document["host_memory"]["memory_available_mb"] = 7
+    document["host_memory"]["thp"]["khugepaged"] |= {"full_scans": "332", "pages_collapsed": "539"}
     assert resume.kept(previous, document)
 
 
