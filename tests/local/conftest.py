@@ -45,7 +45,7 @@ def agent(node_python: Path, tmp_path: Path) -> Callable[..., subprocess.Popen]:
 def broken_python(node_python: Path, tmp_path: Path) -> Path:
     """A serving stack's interpreter whose torch cannot be imported, as after a half-done upgrade."""
     venv = tmp_path / "venv"
-    version = next((node_python.parents[1] / "lib").iterdir()).name
+    version = next((node_python.parents[1] / "lib").glob("python*")).name
     packages = venv / "lib" / version / "site-packages"
     packages.mkdir(parents=True)
     (venv / "bin").mkdir()
