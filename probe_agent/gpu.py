@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -123,6 +123,21 @@ def devices() -> list[dict[str, Any]]:
             }
             for handle in handles
         ]
+
+
+def occupied() -> list[dict[str, Any]]:
+    """Return, per GPU, how much of its memory (MiB) is used, and by whom; None where the driver does not say."""
+    with _nvml() as nvml:
+        if nvml is None:
+            return []
+        count = nvml.nvmlDeviceGetCount()
+        return [_occupied(Device(nvml, nvml.nvmlDeviceGetHandleByIndex(number))) for number in range(count)]
+
+
+def _occupied(device: Device) -> dict[str, Any]:
+    used_mb, total_mb = device.memory_mb() or (None, None)
+    holders = [asdict(holder) for holder in device.holders()]
+    return {"uuid": device.uuid, "used_mb": used_mb, "total_mb": total_mb, "holders": holders}
 
 
 def links() -> list[dict[str, Any]]:

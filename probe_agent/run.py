@@ -19,8 +19,8 @@ from . import fingerprint, resume
 from .bench import Bench, Skipped
 from .engines.fresh import ProcessFailed, last_words, python_path
 from .engines.servers import Servers
-from .host import loans, state
-from .probes import allocator, bandwidth, batching, curves, kv, load, serving
+from .host import cgroup, loans, state
+from .probes import allocator, bandwidth, batching, curves, kv, load, pressure, serving
 from .progress import Progress
 from .result import ResultFile
 from .spec import Spec
@@ -29,6 +29,7 @@ PROBES: dict[str, ModuleType] = {
     "load": load,
     "allocator": allocator,
     "bandwidth": bandwidth,
+    "pressure": pressure,
     "serving": serving,
     "batching": batching,
     "curves": curves,
@@ -149,7 +150,7 @@ def _alone(state_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError("another probe is running on this node; let it end first") from None
-        for sentence in loans.give_back(loans.journal(state_dir)):
+        for sentence in (*loans.give_back(loans.journal(state_dir)), *cgroup.clear()):
             _say(sentence)
         yield
 

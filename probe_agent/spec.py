@@ -15,7 +15,7 @@ from .arms import COMPARED
 PROFILES = {"quick": 1, "standard": 3, "certify": 6}
 SERVER_PAIRS = {"standard": 1, "certify": 3}  # of a cold and a warm start of vLLM, which takes ten times a process
 # In the order in which they run: those that share a server stand together; kv, which needs others, comes last.
-PROBES = ("load", "allocator", "bandwidth", "serving", "batching", "curves", "kv")
+PROBES = ("load", "allocator", "bandwidth", "pressure", "serving", "batching", "curves", "kv")
 # Compared with the control where the spec names nothing: each costs a process per block. Of the two THP modes the node
 # runs the one that it is not set to.
 USUAL_ARMS = ("thp-always", "thp-madvise", "jemalloc", "jemalloc-thp", "glibc-thp", "pinned-register")

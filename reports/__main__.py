@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
 import sys
 from pathlib import Path
 
-from . import console, fleet, render, run_folder, summary
+from . import certified, console, figures, fleet, preflight, render, run_folder, summary
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for name, command in (("render", _render), ("summary", _summary)):
+    for name, command in (
+        ("render", _render),
+        ("summary", _summary),
+        ("certify", _certify),
+        ("preflight", _preflight),
+    ):
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         described.add_argument("run", type=Path, help="a run folder, as reports/runs/latest")
         described.set_defaults(command=command)
+        if name == "certify":
+            described.add_argument(
+                "--without", action="append", default=[], help="a host that is no longer as measured"
+            )
     play = commands.add_parser("run", help=_run.__doc__, description=_run.__doc__)
     play.add_argument("--playbook", default="tune_and_probe.yml")
     play.add_argument("--inventory", default=console.LOCAL)
@@ -43,9 +54,27 @@ def _summary(chosen: argparse.Namespace) -> int:
     return 0 if fleet.healthy(rows) else 1
 
 
+def _certify(chosen: argparse.Namespace) -> int:
+    """Keep the certificate of each host that is ok in certified/ beside the run folder, for a pre-flight."""
+    run = run_folder.read(chosen.run)
+    for sentence in certified.certify(run, certified.folder_of(run), chosen.without):
+        print(figures.printable(sentence))
+    return 0
+
+
+def _preflight(chosen: argparse.Namespace) -> int:
+    """Tell which nodes are fit, from quick results. Status 0: all, 1: cannot tell of one, 2: one is not."""
+    run = run_folder.read(chosen.run)
+    found = preflight.document(run, certified.folder_of(run), datetime.datetime.now(datetime.UTC))
+    (run.path / preflight.NAME).write_text(json.dumps(found, indent=1) + "\n")
+    print("\n".join(map(figures.printable, preflight.sentences(found))))
+    return found["code"]
+
+
 def _run(chosen: argparse.Namespace) -> int:
     """Run a playbook with its progress shown, then sum the run up. Ends with Ansible's exit status."""
-    code, folder = console.run(chosen.playbook, chosen.inventory, chosen.tune == "yes", chosen.ansible)
+    tune = chosen.tune == "yes" and Path(chosen.playbook).name in console.TUNING
+    code, folder = console.run(chosen.playbook, chosen.inventory, tune, chosen.ansible)
     if folder and (folder / "run.json").is_file():
         print()
         _summary(argparse.Namespace(run=folder))

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from probe_agent.arms import COMPARED
+from probe_agent.figures import NAMES as QUICK
+from probe_agent.preflight import PARTS
+from probe_agent.settings import values as settings_of
 from probe_agent.spec import PROBES
 
-from . import headlines, limits, run_folder, schema
+from . import headlines, limits, run_folder, schema, thresholds
 from .loose import mapping
 from .run_folder import Host, Measurement, Run
-from .sections import allocators, settings
+from .sections import allocators
+from .thresholds import DIGITS
 
 NAME = "certificate.json"
 VERSION = 1
 ISSUED_TO = ("ok", "degraded")  # a host in another state showed nothing that may be relied on
-PARTS = ("hardware", "kernel", "driver", "packages", "model")  # of a fingerprint; the probe's own part is looked into
-DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,17 @@ def document(run: Run, host: Host) -> dict[str, Any]:
     measured = host.result
     assert measured is not None  # noqa: S101 - `earned` says so
     issued = datetime.datetime.fromisoformat(run.started)
+    known = {
+        found.name: Figure(
+            found.title,
+            found.lower_is_better,
+            round(found.median, DIGITS),
+            round(found.mad, DIGITS),
+            len(found.values),
+        )
+        for found in headlines.of(measured)
+    }
+    judged = {name: thresholds.of_node(name, known.get(name)) for name in QUICK}
     return {
         "schema_version": VERSION,
         "run_id": run.run_id,
@@ -77,17 +90,9 @@ def document(run: Run, host: Host) -> dict[str, Any]:
         "profile": measured.profile,
         "model": measured.model,
         "fingerprint": measured.fingerprint,
-        "settings": settings.values(measured.host_memory),
-        "figures": {
-            found.name: {
-                "title": found.title,
-                "lower_is_better": found.lower_is_better,
-                "median": round(found.median, DIGITS),
-                "mad": round(found.mad, DIGITS),
-                "n": len(found.values),
-            }
-            for found in headlines.of(measured)
-        },
+        "settings": settings_of(measured.host_memory),
+        "figures": {name: asdict(figure) for name, figure in known.items()},
+        "limits": thresholds.limits(judged),
         "verdicts": allocators.verdicts(measured),
         "thresholds": limits.used(),
         "not_tested": [{"what": what, "reason": reason} for what, reason in not_tested(measured)],

@@ -20,6 +20,7 @@ from probe_agent.host import process
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCAL = "inventory/local.yml"
+TUNING = ("tune_and_probe.yml", "tune.yml")  # playbooks that change settings
 BAD = {"runner_on_failed": "failed", "runner_on_unreachable": "unreachable"}
 INTERRUPTED = 130
 

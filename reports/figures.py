@@ -35,16 +35,6 @@ def digits(value: float | None) -> str:
     return _minus(f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}")
 
 
-def page_size(size_kb: Any) -> str:
-    """As in `2 MiB`; the kernel counts in kB, which are KiB."""
-    if type(size_kb) is not int:
-        return f"{size_kb} kB"
-    for unit, kb in (("GiB", 1 << 20), ("MiB", 1 << 10)):
-        if size_kb >= kb and size_kb % kb == 0:
-            return f"{size_kb // kb} {unit}"
-    return f"{size_kb} KiB"
-
-
 def percent(value: float | None, *, signed: bool = True) -> str:
     """`value` is in per cent already. Without the unit, which stands in the header."""
     if value is None:

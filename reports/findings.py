@@ -6,11 +6,23 @@ from dataclasses import dataclass
 
 from . import figures
 from .run_folder import Host, Probe
-from .sections import allocators, bandwidth, batching, curves, environment, kv, load, memory, serving, settings
+from .sections import (
+    allocators,
+    bandwidth,
+    batching,
+    curves,
+    environment,
+    kv,
+    load,
+    memory,
+    pressure,
+    serving,
+    settings,
+)
 
-PROBES = ("load", "allocator", "bandwidth", "serving", "batching", "curves", "kv")
+PROBES = ("load", "allocator", "bandwidth", "pressure", "serving", "batching", "curves", "kv")
 BEFORE_TOO = ("load",)  # the others describe the node as it is left, and are measured once
-DID = (memory, load, allocators, bandwidth, serving, batching, curves, kv)
+DID = (memory, load, allocators, bandwidth, pressure, serving, batching, curves, kv)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from probe_agent.arms import A_A, CONTROL
 
 from . import metrics
+from .loose import number
 from .metrics import Metric
 from .run_folder import Measurement
 from .sections import allocators, bandwidth, batching, kv, load, serving
@@ -82,6 +83,8 @@ def _bandwidth(measurement: Measurement) -> Iterator[Headline]:
             slowest[measure] = rows
     for measure, rows in slowest.items():
         yield from _one(measure, metrics.RATE, numbers(rows, "rate"))
+    drift = number(bandwidth.steadiness(measurement).get(metrics.DRIFT.key))
+    yield from _one("generation", metrics.DRIFT, [] if drift is None else [drift])
 
 
 def _rate(rows: list[dict[str, Any]]) -> float:

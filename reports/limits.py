@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from probe_agent import preflight
+
 # Verdicts on an arm against its control.
 ALPHA = 0.05
 POWER = 0.8
@@ -11,9 +13,11 @@ PERMUTATION_BLOCKS = 10  # from here on sign flips hold their error; a bootstrap
 
 # A figure against its baseline.
 MARGIN = 0.2  # worse than the baseline by less is no reason to take a node out
+MARGIN_ANOTHER_DAY = 0.5  # what one run shows of its spread, it shows of that hour; of twins, each has its own
 MARGIN_UNKNOWN = 0.5  # the same where fewer than SPREAD_POINTS say nothing of the spread
 MARGIN_MOST = 1.0  # twice as bad is never explained by spread
 SPREAD_POINTS = 3
+TOLERATED = {"generation_rss_drift_mb": preflight.DRIFT_MB}  # a figure near zero has no share of itself to be worse by
 CONFIDENCE = 0.995  # one-sided: one healthy figure in two hundred is called unfit
 
 VALID_DAYS = 90  # of a certificate
@@ -28,6 +32,7 @@ def used() -> dict[str, float]:
         "own_noise_blocks": OWN_NOISE_BLOCKS,
         "permutation_blocks": PERMUTATION_BLOCKS,
         "margin_percent": 100 * MARGIN,
+        "margin_another_day_percent": 100 * MARGIN_ANOTHER_DAY,
         "margin_unknown_percent": 100 * MARGIN_UNKNOWN,
         "margin_most_percent": 100 * MARGIN_MOST,
         "spread_points": SPREAD_POINTS,

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from probe_agent.loose import mapping, mappings
+
+__all__ = ["mapping", "mappings", "number", "sentences", "words"]
+
 SENTENCES = 20
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def mappings(value: Any) -> list[dict[str, Any]]:
-    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
 def sentences(value: Any) -> list[str]:

@@ -47,6 +47,7 @@ SERVING_METRICS = (
 THROUGHPUT = Metric("tokens_per_s", "throughput", lower_is_better=False)
 CAPACITY = Metric("capacity_tokens", "KV cache", lower_is_better=False)
 RATE = Metric("gib_per_s", "rate", lower_is_better=False)
+DRIFT = Metric("rss_drift_mb", "growth per repetition")
 
 
 def headline(arm: str) -> Metric:

@@ -24,7 +24,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from probe_agent.arms import A_A, CONTROL
 
@@ -128,8 +128,8 @@ def percentile(values: Sequence[float], percent: int) -> float | None:
 def log_ratios(
     samples: Iterable[Mapping[str, Any]],
     key: str,
-    arm: str,
-    *controls: str,
+    arm: str | float,
+    *controls: str | float,
     arm_field: str = "arm",
     block_field: str = "block",
 ) -> list[float]:
@@ -211,6 +211,8 @@ def _student(freedom: int, alpha: float) -> float:
 
 def _sign_flips(differences: Sequence[float], error: float) -> tuple[float, float]:
     """Return the shifts that a sign-flip permutation test of the differences does not reject."""
+    from scipy import stats  # takes seconds to import, and only a large campaign comes here
+
     values, middle = numpy.array(differences), statistics.fmean(differences)
     seed = int.from_bytes(hashlib.sha256(values.tobytes()).digest()[:8], "big")
 

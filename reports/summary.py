@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from . import figures, fleet
+from . import figures, fleet, preflight, run_folder
 from .fleet import Row
+from .loose import mapping
 from .run_folder import Host, Run
 from .sections import settings
 
@@ -23,7 +24,7 @@ def lines(run: Run) -> tuple[list[str], list[Row]]:
             first = (host, row)
     index = run.path / INDEX
     where = f"Report: {index}" if index.is_file() else f"No report yet: python -m reports render {run.path}"
-    said = [where, _fleet(rows), *(_host(*first) if first else ["No host has a result."])]
+    said = [where, _fleet(rows), *(_host(*first) if first else ["No host has a result."]), *_preflight(run)]
     return [figures.printable(line) for line in said], rows
 
 
@@ -32,6 +33,12 @@ def _fleet(rows: list[Row]) -> str:
     named = "; ".join(others[:NAMED])
     more = f"; and {len(others) - NAMED:,} more" if len(others) > NAMED else ""
     return f"{fleet.totals(rows)} {named}{more}".rstrip()
+
+
+def _preflight(run: Run) -> list[str]:
+    """Say which nodes are fit, where that was asked."""
+    file = run.path / preflight.NAME
+    return preflight.sentences(mapping(run_folder.load(file))) if file.exists() else []
 
 
 def _short(reason: str) -> str:

@@ -20,6 +20,8 @@ short_description: Writes run.json, a state for every inventory host
 description:
   - Follows a run from the task that opens its folder, and writes run.json there.
   - Renders the pages itself when every node was lost before the report play.
+  - Ends a playbook whose plays carry C(__exit_by) with the verdict's status (0 healthy, 1 could not tell, 2 unhealthy),
+    since Ansible has its own meanings for 1, 2 and 4.
 """
 
 LONGEST_REASON = 500
@@ -57,6 +59,10 @@ class CallbackModule(CallbackBase):
         self.run: dict[str, str] = {}
         self.started = now()
         self.phase = ""
+        self.exit_by = ""
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        self.exit_by = next(filter(None, (play.get_vars().get("__exit_by") for play in playbook.get_plays())), "")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         inventory = play.get_variable_manager()._inventory
@@ -94,7 +100,24 @@ class CallbackModule(CallbackBase):
             phase = PHASES.get(result._task.action, self.phase) if self.phase == "tune" else self.phase
             self.rows[name] = Row(state, phase, reason_of(result._result))
 
-    def v2_playbook_on_stats(self, _stats: Any) -> None:
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        self.finish()
+        if self.exit_by:
+            raise SystemExit(self.status(stats))  # nothing else decides on the exit status; Ansible lets it through
+
+    def status(self, stats: Any) -> int:
+        """Return the verdict's status, or 1 when a host was lost or there is no verdict."""
+        lost = 1 if stats.failures or stats.dark else 0
+        if context.CLIARGS.get("check"):
+            return lost
+        try:
+            verdict = json.loads((Path(self.run["dir"]) / f"{self.exit_by}.json").read_text())["code"]
+        except (OSError, ValueError, KeyError):
+            return 1
+        return max(verdict, lost)
+
+    def finish(self) -> None:
+        """Render what the report play did not come to."""
         if not self.run or context.CLIARGS.get("check"):
             return
         folder = Path(self.run["dir"])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable
 
+BLOCK_BYTES = 8 << 20
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -68,9 +69,16 @@ def drop_all(root: Path = Path("/")) -> None:
     (root / "proc/sys/vm/drop_caches").write_text("3")
 
 
-def warm(files: Iterable[Path]) -> None:
-    """Read the files once, so that their pages are resident."""
+def warm(files: Iterable[Path], start: int = 0, end: int | None = None) -> None:
+    """Read the files once, so that their pages are resident: of all their bytes in a row, those from start to end."""
+    block = memoryview(bytearray(BLOCK_BYTES))
     for file in files:
-        with file.open("rb") as stream:
-            while stream.read(8 << 20):
-                pass
+        size = file.stat().st_size
+        first, last = max(0, start), size if end is None else min(size, end)
+        with file.open("rb", buffering=0) as stream:
+            stream.seek(first)
+            left = last - first
+            while left > 0 and (got := stream.readinto(block[:left])):
+                left -= got
+        start -= size
+        end = None if end is None else end - size

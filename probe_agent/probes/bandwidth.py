@@ -97,6 +97,7 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
     evicted = all(row["resident_pages_at_start"] <= EVICTED_SHARE * row["pages"] for row in cold)
     return {
         "gpus": gpus,
+        "gpu_memory": gpu.occupied(),  # our own processes have ended
         "numa": {
             "nodes": [{**asdict(node), "cpus": topology.format_list(node.cpus)} for node in nodes],
             "allowed_cpus": topology.format_list(process.cpus),

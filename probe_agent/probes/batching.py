@@ -1,9 +1,9 @@
 """Requests one after another, all at once, and at rising concurrency: tier 3B of the labs.
 
 Every prompt is new to the server and every answer has the same length. The sweep is a closed loop: `concurrency` slots,
-each sending its next request when the last one was answered. A step has twice as many requests as slots, and never
-fewer than 16: p50 and p95 of a step mean something, its p99 is close to its slowest request. This sweep is also the
-run's curve of p95 against concurrency.
+each sending its next request when the last one was answered; one request after another is its first step. A step has
+twice as many requests as slots, and never fewer than 16: p50 and p95 of a step mean something, its p99 is close to its
+slowest request. This sweep is also the run's curve of p95 against concurrency.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ RISE, FLAT_STEPS = 1.05, 2  # a sweep ends when so many steps in a row gave no m
 LEAK_WAIT_S = 5.0
 QUEUE = "vllm:request_queue_time_seconds"
 KV_USAGE, RUNNING, WAITING = "vllm:kv_cache_usage_perc", "vllm:num_requests_running", "vllm:num_requests_waiting"
+SWEPT = ("sequential", "sweep")
 OF_THE_LOAD = "load_"  # columns that all rows of a load share
 
 
@@ -120,13 +121,23 @@ def loads(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def expected_s(known: list[dict[str, Any]], step: Step) -> float:
-    """Return how long a step would take at the best rate of the loads with no more slots: more of them slow nothing."""
-    rates = [
-        load["requests"] / load["wall_s"]
+    """Return how long a step would take: its rate lies between those of the loads with fewer and with more slots.
+
+    Between two of them it grows with a power of the concurrency; without one with more, no faster is expected.
+    """
+    rates = {
+        load["concurrency"]: load["requests"] / load["wall_s"]
         for load in known
-        if load["concurrency"] <= step.concurrency and load["wall_s"] and not load["failed"]
-    ]
-    return step.requests / max(rates) if rates else 0.0
+        if load["wall_s"] and not load["failed"]
+    }
+    fewer = max((number for number in rates if number <= step.concurrency), default=None)
+    more = min((number for number in rates if number > step.concurrency), default=None)
+    if fewer is None:
+        return 0.0
+    rate = rates[fewer]
+    if more is not None and rates[more] > rate:
+        rate *= (rates[more] / rate) ** (math.log(step.concurrency / fewer) / math.log(more / fewer))
+    return step.requests / rate
 
 
 def is_flat(points: Sequence[tuple[int, float]]) -> bool:
@@ -139,7 +150,7 @@ def is_flat(points: Sequence[tuple[int, float]]) -> bool:
 def left_out(spec: Spec, max_num_seqs: int, samples: list[dict[str, Any]]) -> list[str]:
     """Return a sentence for every part of the sweep that was not measured."""
     known = loads(samples)
-    measured = {load["concurrency"] for load in known if load["mode"] == "sweep"}
+    measured = {load["concurrency"] for load in known if load["mode"] in SWEPT}
     said = []
     if beyond := [str(number) for number in sorted(spec.concurrencies) if number > max_num_seqs]:
         said.append(f"concurrency {', '.join(beyond)} is beyond the {max_num_seqs} sequences the server runs at once")
@@ -159,7 +170,7 @@ def _needless(known: list[dict[str, Any]], step: Step) -> bool:
 
 
 def _steps(spec: Spec, max_num_seqs: int) -> list[Step]:
-    sweep = [number for number in sorted(spec.concurrencies) if number <= max_num_seqs]
+    sweep = [number for number in sorted(spec.concurrencies) if 1 < number <= max_num_seqs]
     return [
         Step("sequential", 1, spec.batch_requests),
         Step("concurrent", spec.batch_requests, spec.batch_requests),
@@ -172,7 +183,7 @@ def _step_of(load: dict[str, Any]) -> Step:
 
 
 def _sweep(found: list[dict[str, Any]]) -> list[tuple[int, float]]:
-    return [(load["concurrency"], load["tokens_per_s"]) for load in found if load["mode"] == "sweep"]
+    return [(load["concurrency"], load["tokens_per_s"]) for load in found if load["mode"] in SWEPT]
 
 
 def _load(bench: Bench, server: Any, ids: range, number: int, step: Step) -> list[dict[str, Any]]:

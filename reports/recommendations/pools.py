@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from probe_agent.arms import ARMS
+from probe_agent.settings import pool_name
 
 from .. import figures
 from ..loose import mappings, number
 from ..run_folder import Measurement
 from ..sections import allocators
-from ..sections.settings import pool_name
 from ..statistics import numbers
 from .kinds import Basis, Recommendation
 from .levers import Arm, Choice

@@ -60,6 +60,12 @@ def gpus(measurement: Measurement) -> list[dict[str, Any]]:
     return mappings(measurement.probes["bandwidth"].evidence.get("gpus"))[:GPUS]
 
 
+def steadiness(measurement: Measurement) -> dict[str, Any]:
+    """Return what the repeated generations came to; nothing where the probe did not run."""
+    probe = measurement.probes.get("bandwidth")
+    return mapping(probe.evidence.get("generation")) if probe else {}
+
+
 def warnings(measurement: Measurement) -> list[str]:
     """Say what stands in the way of these figures, and what could not be read."""
     evidence = measurement.probes["bandwidth"].evidence
@@ -210,7 +216,7 @@ def node_table(measurement: Measurement) -> Table:
 def generation_table(measurement: Measurement) -> Table:
     """Whether the same work keeps its pace and its memory in a process that goes on living."""
     found = of_measure(measurement, "generation")
-    steady = mapping(measurement.probes["bandwidth"].evidence.get("generation"))
+    steady = steadiness(measurement)
     seconds, rss = numbers(found, "seconds"), numbers(found, "rss_mb")
     jitter, drift = number(steady.get("jitter")), number(steady.get("rss_drift_mb"))
     row = (

@@ -65,10 +65,16 @@ def gain(found: list[Load]) -> float | None:
     return all_at_once / one if one and all_at_once is not None else None
 
 
+def swept(found: list[Load]) -> list[Load]:
+    """Return the loads of the sweep; one request after another is its first step where it has none of its own."""
+    sweep = of_mode(found, "sweep")
+    return sweep if any(load.concurrency == 1 for load in sweep) else [*of_mode(found, "sequential"), *sweep]
+
+
 def sweep(found: list[Load]) -> list[tuple[int, float]]:
     """Return the throughput at each concurrency of the sweep, where it is known."""
     by_concurrency: dict[int, list[Load]] = {}
-    for load in of_mode(found, "sweep"):
+    for load in swept(found):
         by_concurrency.setdefault(load.concurrency, []).append(load)
     rates = ((concurrency, rate(same)) for concurrency, same in sorted(by_concurrency.items()))
     return [(concurrency, value) for concurrency, value in rates if value is not None]
@@ -180,7 +186,7 @@ def section(host: Host) -> Section | None:
         figures=tables.strips(
             "First token",
             "ms",
-            [(f"{load.concurrency:,} at once", *_first_tokens(load)) for load in of_mode(newest, "sweep")],
+            [(f"{load.concurrency:,} at once", *_first_tokens(load)) for load in swept(newest)],
         ),
         details=tuple(table for table in earlier if table.rows),
     )
@@ -202,7 +208,7 @@ def sweep_table(found: list[Load], when: str = "") -> Table:
         (Column("At once", numeric=True), *_COLUMNS, Column("Saturated")),
         tuple(
             (tables.count(load.concurrency), *_cells(load), tables.text(_saturated(load, where)))
-            for load in sorted(of_mode(found, "sweep"), key=lambda load: load.concurrency)
+            for load in sorted(swept(found), key=lambda load: load.concurrency)
         ),
         f"Saturated: {RULE}. {requests.NEEDED}",
     )

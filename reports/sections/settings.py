@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from probe_agent.settings import pool_name, values
 
 from .. import figures, tables
-from ..loose import mapping, mappings
+from ..loose import mappings
 from ..run_folder import Host, Measurement
 from ..tables import Column, Section, Table
 
 THP = "THP enabled"
 KEY_SETTINGS = (THP, "THP defrag", "THP shmem_enabled", "khugepaged defrag")  # shown also where nothing changed
-COUNTERS = ("full_scans", "pages_collapsed")  # khugepaged counts in the folder of its settings
 SENTENCE_LIMIT = 6
 
 
@@ -24,29 +24,6 @@ class Setting:
     before: str | None
     after: str | None
     changed: bool
-
-
-def values(host_memory: dict[str, Any]) -> dict[str, str]:
-    """Return each setting by its name, the pools and mounts among them. Counters are not settings."""
-    thp = mapping(host_memory.get("thp"))
-    found = {f"THP {name}": value for name, value in thp.items() if not isinstance(value, dict)}
-    khugepaged = mapping(thp.get("khugepaged"))
-    found |= {f"khugepaged {name}": value for name, value in khugepaged.items() if name not in COUNTERS}
-    for size, files in mapping(thp.get("per_size")).items():
-        found |= {f"THP {size} {name}": value for name, value in mapping(files).items()}
-    for pool in mappings(host_memory.get("pools")):
-        found[pool_name(pool)] = f"{pool.get('total')} pages"
-    for mount in mappings(host_memory.get("hugetlbfs_mounts")):
-        options = mount.get("options")
-        found[f"hugetlbfs at {mount.get('target')}"] = ",".join(map(str, options)) if options else "mounted"
-    kernel = mapping(host_memory.get("kernel"))
-    found |= {
-        "default huge page (kB)": host_memory.get("default_hugepage_size_kb"),
-        "vm.min_free_kbytes": kernel.get("min_free_kb"),
-        "TuneD profile": kernel.get("tuned_profile"),
-    }
-    found |= {f"{name} library": path for name, path in mapping(host_memory.get("allocators")).items()}
-    return {name: str(value) for name, value in found.items() if value not in (None, "")}
 
 
 def both(host: Host) -> list[Setting]:
@@ -123,8 +100,3 @@ def _is_pool(setting: Setting) -> bool:
 
 def _shown(value: str | None) -> str:
     return "absent" if value is None else value
-
-
-def pool_name(pool: dict[str, Any]) -> str:
-    node = "" if pool.get("numa_node") is None else f" on NUMA node {pool['numa_node']}"
-    return f"Pool of {figures.page_size(pool.get('size_kb'))} pages{node}"

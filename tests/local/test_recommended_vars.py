@@ -12,7 +12,7 @@ from support import ROOT
 from probe_agent.host import hugepages, knobs, meminfo, services, thp
 from reports import recommended_vars, render, run_folder
 
-SAMPLE = ROOT / "reports/samples/h200-load-allocator"
+SAMPLE = ROOT / "reports/samples/h200"
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def gpu_document(document):
     document["fingerprint"]["hardware"] |= {"gpus": ["NVIDIA H200"]}
     document["probes"] |= {
         "bandwidth": _bandwidth(gpu=True),
+        "pressure": _pressure(),
         "serving": _serving(pairs=2, gpu=True),
         "batching": _batching(gpu=True),
         "curves": _curves(),
@@ -41,6 +42,7 @@ def cpu_document(document):
     """The same of a node without a GPU: one pair of starts, and null wherever only a GPU has a figure."""
     document["probes"] |= {
         "bandwidth": _bandwidth(gpu=False),
+        "pressure": _pressure(),
         "serving": _serving(pairs=1, gpu=False),
         "batching": _batching(gpu=False),
         "curves": _curves(),
@@ -240,6 +242,36 @@ def _kv(gpu):
     ]
     said = [] if gpu else ["4096 tokens are beyond the 2048 that the model takes"]
     return _probe(rows, bytes_per_token_architecture=per_token, memory="gpu" if gpu else "pss", left_out=said)
+
+
+def _pressure():
+    """Three blocks in which a load with nothing resident takes twice as long, give or take two per cent."""
+    process = dict.fromkeys(
+        ("load1_before", "start_s", "imports_s", "tokenizer_s", "weights_s", "to_device_s", "first_token_s"), 0.5
+    )
+    process |= dict.fromkeys(("rss_mb", "vsz_mb", "pss_mb", "anon_huge_mb", "private_hugetlb_mb"), 600.0)
+    process |= {"arm": "glibc", "wall_real_s": 6.0, "minor_faults": 90000, "major_faults": 7, "device": "cpu"}
+    rows = [
+        {
+            **process,
+            "level": level,
+            "block": block,
+            "position": position,
+            "load_s": 0.5 * 2 ** ((1 - share) * (1 + 0.02 * (block - 1))),
+            "pages": 40000,
+            "resident_pages_at_start": int(40000 * share),
+            "resident_share_at_start": share,
+            "pressed_mb": 156.2,
+            "room_mb": 156.2 * level,
+            "balloon_mb": 220.0 - 156.2 * level,
+            "limit_mb": 229.4,
+            "available_before_mb": 22000,
+            "available_lowest_mb": 21000,
+        }
+        for block in range(3)
+        for position, (level, share) in enumerate(((1.0, 1.0), (0.5, 0.55), (0.0, 0.05)))
+    ]
+    return _probe(rows, squeeze_worked=True, partly="", left=[])
 
 
 def _bandwidth(gpu):

@@ -3,7 +3,7 @@
 import pytest
 
 from reports import findings, run_folder, sections
-from reports.sections import bandwidth, batching, curves, kv, serving
+from reports.sections import bandwidth, batching, curves, kv, pressure, serving
 
 EVIL = "<script>alert(1)</script>"
 
@@ -33,14 +33,14 @@ def column(section, table, title):
 
 def test_every_server_probe_has_its_section(host, gpu_document):
     anchors = [section.anchor for section in sections.of(host(gpu_document))]
-    assert anchors[3:] == ["allocators", "bandwidth", "serving", "batching", "curves", "kv", "environment"]
+    assert anchors[3:] == ["allocators", "bandwidth", "pressure", "serving", "batching", "curves", "kv", "environment"]
 
 
 def test_a_probe_without_samples_has_no_section_and_no_finding(host, gpu_document):
-    for name in ("bandwidth", "serving", "batching", "curves", "kv"):
+    for name in ("bandwidth", "pressure", "serving", "batching", "curves", "kv"):
         gpu_document["probes"][name] |= {"status": "failed", "reason": "no room", "samples": [], "evidence": {}}
     found = host(gpu_document)
-    for theme in (bandwidth, serving, batching, curves, kv):
+    for theme in (bandwidth, pressure, serving, batching, curves, kv):
         assert (theme.section(found), theme.findings(found)) == (None, [])
 
 
@@ -247,6 +247,53 @@ def test_lengths_fit_concurrencies_until_none_does(host, cpu_document):
     ]
 
 
+def test_pressure_says_what_the_page_cache_is_worth(host, gpu_document):
+    found = host(gpu_document)
+    assert pressure.findings(found) == [
+        "With nothing of the model in the page cache a load takes 2.00 times as long as with all of it "
+        "(95 % interval 1.93 … 2.07, 3 blocks)."
+    ]
+    section = pressure.section(found)
+    assert shown(section, "Load by what is left of the page cache") == [
+        ["100 %", "3", "100", "64", "0.500", "0.500", "0.500", "–", "–"],
+        ["50 %", "3", "55", "142", "0.683", "0.679", "0.687", "1.37", "1.35 … 1.39"],
+        ["0 %", "3", "5.0", "220", "0.966", "0.953", "0.979", "1.93", "1.87 … 2.00"],
+    ]
+    assert section.tables[0].note.endswith("Of 22,000 MiB available, the node never had less than 21,000 MiB.")
+
+
+def test_pressure_that_squeezed_nothing_is_no_figure(host, gpu_document):
+    for row in gpu_document["probes"]["pressure"]["samples"]:
+        row |= {"resident_share_at_start": 1.0, "resident_pages_at_start": 40000}
+    said = pressure.findings(host(gpu_document))
+    assert said[0].startswith("What a squeezed page cache costs a load is not known")
+    assert said[1] == "Pages stayed beyond the room left for them: another process has the model's files mapped."
+
+
+def test_pressure_of_one_block_and_of_a_part_of_the_model(host, gpu_document):
+    probe = gpu_document["probes"]["pressure"]
+    probe["samples"] = [row for row in probe["samples"] if row["block"] == 1]
+    probe["evidence"]["partly"] = "100 of the model's 200 MiB were squeezed, the rest was left in the page cache"
+    said = pressure.findings(host(gpu_document))
+    assert said[0].endswith("2.00 times as long as with all of it; one block gives no interval.")
+    assert said[1] == f"{probe['evidence']['partly']}."
+
+
+def test_pressure_that_shows_no_difference_says_so(host, gpu_document):
+    for row in gpu_document["probes"]["pressure"]["samples"]:
+        row["load_s"] = 1.0 + 0.1 * (row["block"] - 1) * row["level"]
+    assert pressure.findings(host(gpu_document))[0].endswith(", so a difference is not shown.")
+
+
+@pytest.mark.parametrize("load_s", [0, 1e-300, 1e17])
+def test_pressure_of_hostile_figures_costs_no_section(host, gpu_document, load_s):
+    for row in gpu_document["probes"]["pressure"]["samples"][::2]:
+        row |= {"load_s": load_s, "pages": 0, "pressed_mb": 1e18}
+    found = host(gpu_document)
+    assert pressure.section(found)
+    assert pressure.findings(found)
+
+
 def test_bandwidth_warns_of_the_link_and_of_far_cpus(host, gpu_document):
     found = host(gpu_document)
     assert bandwidth.findings(found)[1:] == [
@@ -294,13 +341,14 @@ ODD = [None, EVIL, 7, -1.5, True, [EVIL], {"a": {"b": EVIL}}, [[EVIL] * 3] * 30]
 def test_evidence_of_any_shape_costs_no_section(host, gpu_document, odd):
     for name, keys in {
         "bandwidth": ("gpus", "numa", "iommu", "generation", "unread", "cold_means"),
+        "pressure": ("partly",),
         "serving": ("cold_means",),
         "batching": ("left_out", "leak"),
         "kv": ("bytes_per_token_architecture", "memory", "left_out", "gpu_memory_utilization"),
     }.items():
         gpu_document["probes"][name]["evidence"] |= dict.fromkeys(keys, odd)
     found = host(gpu_document)
-    assert len(sections.of(found)) == 10
+    assert len(sections.of(found)) == 11
     assert len(findings.of(found).did) < 100
 
 
@@ -315,4 +363,4 @@ def test_evidence_of_any_shape_deep_down_costs_no_section(host, gpu_document, od
     for row in gpu_document["probes"]["batching"]["samples"]:
         row |= {"load_wall_s": odd, "load_queue_s": odd, "private_hugetlb_mb": odd}
     gpu_document["probes"]["batching"]["evidence"] = {}
-    assert len(sections.of(host(gpu_document))) == 10
+    assert len(sections.of(host(gpu_document))) == 11

@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from probe_agent.settings import page_size
 from reports import figures, findings, run_folder, sections, tables
 from reports.sections import allocators, load, memory, settings
 from reports.tables import Cell, Column, Table
@@ -167,7 +168,7 @@ def test_probes_that_failed_or_were_skipped_are_named_with_the_reason(make_run, 
 
 def test_a_probe_nobody_asked_for_is_said(make_run, document):
     host = host_of(make_run({"n": {"baseline": document, "result": document}}), "n")
-    servers = "bandwidth, serving, batching, curves and kv"
+    servers = "bandwidth, pressure, serving, batching, curves and kv"
     assert findings.missing(host) == [f"Probes {servers} were not asked for after tuning."]
     without = {**document, "probes": {"allocator": document["probes"]["allocator"]}}
     host = host_of(make_run({"n": {"baseline": without, "result": document}}), "n")
@@ -209,8 +210,8 @@ def test_a_result_with_nothing_in_it_still_has_sections(make_run, document):
         (figures.listed, [], ""),
         (figures.listed, ["a"], "a"),
         (figures.listed, ["a", "b", "c"], "a, b and c"),
-        (figures.page_size, 1048576, "1 GiB"),
-        (figures.page_size, "odd", "odd kB"),
+        (page_size, 1048576, "1 GiB"),
+        (page_size, "odd", "odd kB"),
         (figures.printable, "a\nb", "a b"),
         (figures.printable, "\x1b[31m\u202e\ud800", "\\x1b[31m\\u202e\\ud800"),
     ],
