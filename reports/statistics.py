@@ -37,6 +37,7 @@ LOG_THRESHOLD = math.log1p(PRACTICAL_THRESHOLD)
 THRESHOLD_IN_WORDS = f"{100 * PRACTICAL_THRESHOLD:g} %"
 PERMUTATIONS = 1999
 MOST_BLOCKS = 100  # nobody runs more, so no plan asks for more
+TAILS = 0.02  # of power: what quantiles leave out of the tails, and what no simulation may fall short by
 LOG_LIMIT = 50.0  # two blocks can give an interval whose ends overflow a float
 
 # Variance of an arm's difference from the mean of both controls over that of the A/A pair's: (1 + 1/2) / (1 + 1).
@@ -294,7 +295,7 @@ def _detectable(error: float, blocks: int, metrics: int) -> float:
 
     def shortfall(effect: float) -> float:
         passed = special.ndtr(effect / (error * truths) - numpy.maximum(bars, LOG_THRESHOLD / (error * truths)))
-        return float(passed.mean()) - POWER
+        return float(passed.mean()) - POWER - TAILS
 
     return optimize.brentq(shortfall, 0, LOG_THRESHOLD + 1000 * error, rtol=1e-3)
 
