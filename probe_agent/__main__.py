@@ -98,7 +98,10 @@ def main() -> int:
     for field in fields(Spec):
         if field.name in PREFLIGHT_FIELDS:
             add_option(checks, field)
-    options = vars(parser.parse_args())
+    chosen, unknown = parser.parse_known_args()
+    if unknown:
+        (checks if chosen.command == "preflight" else parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+    options = vars(chosen)
 
     command = options.pop("command")
     if command == "preflight":

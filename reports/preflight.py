@@ -53,7 +53,8 @@ def _host(run: Run, host: Host, folder: Path, kept: Sequence[Certificate], now: 
     if host.result:
         raw = run_folder.load(run.path / "hosts" / host.name / "result.json")
         against, baseline, doubts = _baseline(host, folder, kept, now)
-        findings += [*doubts, *preflight.judge(raw, baseline, now)]
+        judged = preflight.judge(raw, baseline, now)
+        findings += [*doubts, *(each for each in judged if not (doubts and each.word == NO_BASELINE))]
         first = baseline is None and not doubts and preflight.exit_code(findings) == 0
         if first and certificate.earned(host, "ok"):
             said = certified.keep(folder, certificate.document(run, host))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -38,3 +39,18 @@ def agent(node_python: Path, tmp_path: Path) -> Callable[..., subprocess.Popen]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def broken_python(node_python: Path, tmp_path: Path) -> Path:
+    """A serving stack's interpreter whose torch cannot be imported, as after a half-done upgrade."""
+    venv = tmp_path / "venv"
+    version = next((node_python.parents[1] / "lib").iterdir()).name
+    packages = venv / "lib" / version / "site-packages"
+    packages.mkdir(parents=True)
+    (venv / "bin").mkdir()
+    shutil.copy(node_python.parents[1] / "pyvenv.cfg", venv)
+    (venv / "bin/python").symlink_to(node_python.resolve())
+    (packages / "torch.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')\n")
+    (packages / "rest.pth").write_text(f"{node_python.parents[1]}/lib/{version}/site-packages\n")
+    return venv / "bin/python"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -69,21 +68,6 @@ def test_check_mode_measures_nothing_and_changes_nothing(playbook, tmp_path):
     assert "enabled = always" in done.output
     assert machine_state() == before
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.fixture
-def broken_python(node_python, tmp_path):
-    """A serving stack's interpreter whose torch cannot be imported, as after a half-done upgrade."""
-    venv = tmp_path / "venv"
-    version = next((node_python.parents[1] / "lib").iterdir()).name
-    packages = venv / "lib" / version / "site-packages"
-    packages.mkdir(parents=True)
-    (venv / "bin").mkdir()
-    shutil.copy(node_python.parents[1] / "pyvenv.cfg", venv)
-    (venv / "bin/python").symlink_to(node_python.resolve())
-    (packages / "torch.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')\n")
-    (packages / "rest.pth").write_text(f"{node_python.parents[1]}/lib/{version}/site-packages\n")
-    return venv / "bin/python"
 
 
 @pytest.mark.usefixtures("machine")

@@ -18,8 +18,6 @@ SPEC = {
     "batch_tokens": 8,
     "concurrencies": [1, 4],
     "prompt_lengths": [32, 64, 4096],
-    # On a CPU without bfloat16 instructions a batch in the model's own type is no faster than one after another.
-    "server_flags": ["--dtype", "float32"],
 }
 
 
@@ -61,7 +59,7 @@ def test_each_load_is_accounted_for(found):
     evidence = found["batching"]["evidence"]
     asked = [(load["mode"], load["concurrency"], load["requests"]) for load in evidence["loads"]]
     assert asked[:2] == [("sequential", 1, 16), ("concurrent", 16, 16)]
-    assert len(asked[2:]) + len(evidence["left_out"]) == 2  # a busy machine leaves out what exceeds the budget
+    assert len(asked[2:]) + len(evidence["left_out"]) == 1  # a busy machine leaves out what exceeds the budget
     assert all(load["output_tokens"] == 8 * load["requests"] for load in evidence["loads"])
     assert all(load["queue_s"] >= 0 for load in evidence["loads"])
 

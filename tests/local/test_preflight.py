@@ -1,0 +1,82 @@
+"""Pre-flight on this machine: fit, not fit once somebody sets THP otherwise, nothing told when torch is broken."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from probe_agent import figures
+from probe_agent.host import thp
+from reports.__main__ import main
+
+# This machine is shared: what is tested is the verdict, not how steady its figures are.
+LOOSE = 20
+
+
+def verdict_of(folder):
+    return json.loads((folder / "latest/preflight.json").read_text())["hosts"]["local"]
+
+
+def loosen(path):
+    document = json.loads(path.read_text())
+    for name, known in document["limits"].items():
+        known["limit"] *= 1 if name == figures.DRIFT else LOOSE if known["lower_is_better"] else 1 / LOOSE
+    document["limits"][figures.DRIFT]["limit"] = 100
+    path.write_text(json.dumps(document))
+
+
+@pytest.fixture
+def certified(node_python, tmp_path):
+    """The runs' folder, where this machine's certificate is one that the agent alone found it fit for."""
+    run = tmp_path / "runs/by-hand"
+    (run / "hosts/local").mkdir(parents=True)
+    result = run / "hosts/local/result.json"
+    command = [node_python, "-m", "probe_agent", "preflight", "--state-dir", tmp_path / "state", "--out", result]
+    done = subprocess.run(
+        [*command, "--certificate", tmp_path / "certificate.json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no baseline: certificate: nothing was certified here" in done.stdout
+    assert "first baseline: recorded in" in done.stdout
+    started = json.loads(result.read_text())["started"]
+    entry = {"state": "ok", "phase": "probe", "reason": ""}
+    document = {"schema_version": 1, "run_id": "by-hand", "started": started, "finished": started}
+    (run / "run.json").write_text(json.dumps({**document, "hosts": {"local": entry}}))
+    assert main(["certify", str(run)]) == 0
+    assert main(["preflight", str(run)]) == 0
+    loosen(run.parent / "certified/local.json")
+    return run.parent
+
+
+@pytest.mark.usefixtures("machine")
+def test_thp_against_the_certificate_is_found_and_nothing_else(playbook, certified, tmp_path):
+    knob = thp.read().general["enabled"]
+    other = next(value for value in knob.choices if value not in (knob.value, "never"))
+    (Path("/") / knob.path).write_text(other)
+    done = playbook("playbooks/preflight.yml", reports_dir=str(certified), probe_state=str(tmp_path / "state"))
+    assert done.code == 2, done.output
+    found = verdict_of(certified)
+    unfit = {each["subject"]: each["sentence"] for each in found["findings"] if each["word"] == "unfit"}
+    assert unfit == {"THP enabled": f"is {other}, and was certified as {knob.value}"}
+    assert f"THP enabled: {unfit['THP enabled']}" in done.output
+    assert (tmp_path / "state/certificate.json").read_bytes() == (certified / "certified/local.json").read_bytes()
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_broken_environment_cannot_tell(playbook, tmp_path, broken_python):
+    done = playbook(
+        "playbooks/preflight.yml",
+        reports_dir=str(tmp_path),
+        probe_state=str(tmp_path / "state"),
+        probe_python=str(broken_python),
+    )
+    assert done.code == 1, done.output
+    reasons = {each["subject"]: each["sentence"] for each in verdict_of(tmp_path)["findings"]}
+    assert "ImportError: libcudart.so.13" in reasons["probe load"]
+    assert not (tmp_path / "state/certificate.json").exists()
