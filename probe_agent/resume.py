@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
-from . import schema
-from .settings import COUNTERS
-
-LIMIT_BYTES = 16 << 20
+from . import foreign, schema, settings
 
 
 def previous_of(out: Path) -> Path:
@@ -56,7 +52,7 @@ def kept(previous: dict[str, Any], document: dict[str, Any]) -> dict[str, dict[s
         previous["fingerprint"].get("id")
         and previous["fingerprint"]["id"] == document["fingerprint"]["id"]
         and previous["label"] == document["label"]
-        and _settings(previous["host_memory"]) == _settings(document["host_memory"])
+        and settings.values(_tuned(previous)) == settings.values(_tuned(document))
     )
     return {
         name: {"measured": previous["started"], **part, "resumed": True}
@@ -65,21 +61,12 @@ def kept(previous: dict[str, Any], document: dict[str, Any]) -> dict[str, dict[s
     }
 
 
-def _settings(host_memory: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what tuning changes: neither what khugepaged counts nor how much of a pool happens to be free."""
-    thp = dict(host_memory.get("thp", {}))
-    thp["khugepaged"] = {name: value for name, value in thp.get("khugepaged", {}).items() if name not in COUNTERS}
-    pools = [(pool["size_kb"], pool.get("numa_node"), pool["total"]) for pool in host_memory.get("pools", ())]
-    return thp, pools, host_memory.get("allocators")
+def _tuned(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: document["host_memory"].get(name) for name in ("thp", "pools", "allocators")}
 
 
 def _load(path: Path) -> Any:
-    if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would wait for ever
-        raise ValueError("it is a link or no regular file")
-    with path.open("rb") as stream:
-        content = stream.read(LIMIT_BYTES + 1)
-    if len(content) > LIMIT_BYTES:
-        raise ValueError(f"it is larger than {LIMIT_BYTES >> 20} MiB")
+    content = foreign.content(path)
     try:
         return json.loads(content, parse_constant=_refuse)
     except RecursionError:

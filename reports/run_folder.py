@@ -6,17 +6,16 @@ Results come from nodes: a broken, oversized or hostile one costs its own host a
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from probe_agent import foreign
 from probe_agent import schema as agent_schema
 
 from . import schema
 
-RESULT_LIMIT_BYTES = 16 << 20
 NAME_LIMIT_BYTES = 255  # what Linux takes as one folder's name
 FIGURE_LIMIT = 1e18  # no time, size or count of a node comes near; below it nothing overflows
 DEPTH_LIMIT = 20
@@ -181,12 +180,7 @@ def _measurement(path: Path) -> Measurement:
 
 def load(path: Path) -> Any:
     """Read one regular file, not through a link. Raises ValueError in words, OSError where the disk does."""
-    if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would wait for ever
-        raise ValueError("it is a link or no regular file, which is not read")
-    with path.open("rb") as stream:
-        content = stream.read(RESULT_LIMIT_BYTES + 1)
-    if len(content) > RESULT_LIMIT_BYTES:
-        raise ValueError(f"it is larger than {RESULT_LIMIT_BYTES >> 20} MiB")
+    content = foreign.content(path)
     try:
         return parse(content.decode())
     except ValueError as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from . import figures
-from .statistics import Verdict
+from .statistics import Estimate, Verdict
 
 SHOWN_STRIPS = 40
 SHOWN_ROWS = 500  # of what one node sent; the raw file has the rest
@@ -152,6 +152,20 @@ def rate(value: float | None) -> Cell:
 
 def percent(value: float | None, *, signed: bool = True) -> Cell:
     return Cell(figures.percent(value, signed=signed), value)
+
+
+def ratio_columns(of: str) -> tuple[Column, ...]:
+    return (Column("Pairs", numeric=True), Column(of, numeric=True), Column("95 % interval", numeric=True))
+
+
+def ratio_cells(found: Estimate) -> tuple[Cell, ...]:
+    """Return an estimate of log-ratios as the cells of `ratio_columns`."""
+    known = found.low is not None and found.high is not None
+    return (
+        count(found.blocks),
+        text("" if found.mean is None else figures.ratio(found.mean)),
+        text(f"{figures.ratio(found.low)} … {figures.ratio(found.high)}" if known else ""),
+    )
 
 
 def to_csv(table: Table) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from .. import gpu
@@ -53,8 +54,12 @@ class Servers:
         self.log_files: list[Path] = []
         self._running: Server | None = None
 
+    @cached_property
     def usual(self) -> Start:
-        """Return what the shared server is started with. Raises ValueError for a model without a known length."""
+        """What the shared server is started with. Raises ValueError for a model without a known length.
+
+        Worked out once: memory that is available changes, and must not make the running server another one.
+        """
         spec, shape = self.spec, architecture.read(self.model)
         length, on_gpu = min(spec.max_model_len, shape.context_tokens), gpu.memory_total_mb() is not None
         dtype = "auto" if on_gpu or BF16_INSTRUCTIONS & cpu.flags() else "float32"
@@ -79,9 +84,8 @@ class Servers:
 
     def shared(self) -> Server:
         """Return the running server where it was started as usual and still answers; else start one."""
-        usual = self.usual()
         running = self.running
-        return running if running and running.start == usual else self.fresh(usual)
+        return running if running and running.start == self.usual else self.fresh(self.usual)
 
     def fresh(self, start: Start) -> Server:
         """End the running server, if any, and return a new one. Raises ProcessFailed."""

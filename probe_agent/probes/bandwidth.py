@@ -20,8 +20,7 @@ from ..arms import ARMS, CONTROL
 from ..bench import QUIET, Bench
 from ..engines import fresh
 from ..host import topology
-from . import medians
-from .load import EVICTED_SHARE
+from . import cold, medians
 
 CHILD = "probe_agent.engines.bandwidth_child"
 ADVICE = ("none", "hugepage", "nohugepage")  # of madvise(2); none is what processes get without asking
@@ -93,8 +92,8 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
     """Return where things sit, what the figures rest on, and in `unread` a sentence for each thing not known."""
     nodes, process, links = topology.nodes(root), topology.allowed(root), gpu.links()
     gpus = [placement.describe(link, _copies(samples, link["uuid"]), root) for link in links]
-    cold = [row for row in samples if row["measure"] == "read_cold"]
-    evicted = all(row["resident_pages_at_start"] <= EVICTED_SHARE * row["pages"] for row in cold)
+    reads = [row for row in samples if row["measure"] == "read_cold"]
+    evicted = cold.worked(reads)
     return {
         "gpus": gpus,
         "gpu_memory": gpu.occupied(),  # our own processes have ended
@@ -107,12 +106,12 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
         "first_touch": first_touch(samples),
         "cold_means": COLD_MEANS,
         "eviction_worked": evicted,
-        "read_mb": round(max((row["bytes"] for row in cold), default=0) / 2**20, 1),
+        "read_mb": round(max((row["bytes"] for row in reads), default=0) / 2**20, 1),
         "generation": steadiness(samples),
         "unread": [
             *_failures(samples),
             *_silent(samples, links, nodes),
-            *([] if evicted else [_not_evicted(cold)]),
+            *([] if evicted else [_not_evicted(reads)]),
             *(sentence for pair in zip(links, gpus, strict=True) for sentence in placement.unread(*pair)),
         ],
     }

@@ -81,7 +81,7 @@ def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
     return {
         "loads": found,
         "saturation": saturated._asdict() if saturated else None,
-        "left_out": left_out(bench.spec, bench.servers.usual().max_num_seqs, samples),
+        "left_out": left_out(bench.spec, bench.servers.usual.max_num_seqs, samples),
         "leak": server and _leak(server),
     }
 

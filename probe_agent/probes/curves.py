@@ -47,7 +47,7 @@ def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
     """Return which lengths were cut or left out and why, and where the curve against concurrency stands."""
     return {
         "output_tokens": OUTPUT_TOKENS,
-        "left_out": left_out(bench.spec, bench.servers.usual().max_model_len, samples),
+        "left_out": left_out(bench.spec, bench.servers.usual.max_model_len, samples),
         "against_concurrency": "the sweep of the batching probe",
     }
 

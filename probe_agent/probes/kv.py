@@ -43,10 +43,10 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
     again = [length for length in ends if validated and length != server.start.max_model_len]
     for length in again:
         bench.progress.step(f"capacity at {length} tokens")
-        server = bench.server(dataclasses.replace(bench.servers.usual(), max_model_len=length))
+        server = bench.server(dataclasses.replace(bench.servers.usual, max_model_len=length))
         yield _capacity(length, server.cache(), per_token, server)
     for length in lengths:
-        if length not in (*again, bench.servers.usual().max_model_len):
+        if length not in (*again, bench.servers.usual.max_model_len):
             yield _capacity(length, known, per_token)
 
     measured = []
@@ -88,7 +88,7 @@ def footprint_tokens(length: int, sequences: int, block_size: int) -> int:
 
 
 def _bytes_per_token(bench: Bench) -> int:
-    known = architecture.read(bench.model).kv_bytes_per_token(bench.servers.usual().dtype)
+    known = architecture.read(bench.model).kv_bytes_per_token(bench.servers.usual.dtype)
     if known is None:
         raise Skipped(f"{bench.spec.model} keeps no keys and values per head, so no footprint can be asked for")
     return known
@@ -141,7 +141,7 @@ def _footprint(bench: Bench, length: int, block_size: int, per_token: int) -> di
     asked = footprint_tokens(length, sequences, block_size) * per_token
     server = bench.server(
         dataclasses.replace(
-            bench.servers.usual(), max_model_len=length, max_num_seqs=sequences, kv_cache_memory_bytes=asked
+            bench.servers.usual, max_model_len=length, max_num_seqs=sequences, kv_cache_memory_bytes=asked
         )
     )
     return {**_capacity(length, server.cache(), per_token, server), "kind": "footprint", "kv_bytes": asked,

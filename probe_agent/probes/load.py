@@ -14,10 +14,9 @@ from .. import models
 from ..arms import ARMS, CONTROL
 from ..bench import Bench
 from ..host import pagecache
-from . import medians
+from . import cold, medians
 
 LOAD_STAGES = ("tokenizer_s", "weights_s", "to_device_s", "first_token_s")
-EVICTED_SHARE = 0.01  # of the pages may stay resident before a load is no longer called cold
 
 
 def rows(bench: Bench) -> Iterator[dict[str, Any]]:
@@ -28,12 +27,7 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
         for cache in ("cold", "warm"):
             bench.progress.step(f"{cache} load {pair + 1} of {bench.spec.repeats}")
             before = pagecache.residency(files)
-            if cache == "warm":
-                pagecache.warm(files)
-            elif bench.spec.drop_caches:
-                pagecache.drop_all()
-            else:
-                pagecache.evict(files)
+            cold.prepare(cache, files, bench.spec)
             after = pagecache.residency(files)
             row, _ = bench.process(ARMS[CONTROL], new_tokens=1, generations=0)
             yield {
@@ -49,10 +43,8 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
 
 def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
     """Return whether every cold load really started with the model's files out of the page cache."""
-    cold = [row for row in samples if row["cache"] == "cold"]
     return {
-        "cold_means": "whole page cache dropped" if bench.spec.drop_caches else "model files evicted, libraries warm",
-        "eviction_worked": all(row["resident_pages_at_start"] <= EVICTED_SHARE * row["pages"] for row in cold),
+        **cold.evidence(samples, bench.spec),
         "model_mb": round(sum(path.stat().st_size for path in models.files(bench.model)) / 2**20, 1),
     }
 

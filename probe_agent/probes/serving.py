@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from .. import models
@@ -18,9 +17,8 @@ from ..engines import client
 from ..engines.vllm_server import Server
 from ..host import pagecache
 from ..spec import SERVER_PAIRS
-from . import medians
+from . import cold, medians
 from .alone import ask
-from .load import EVICTED_SHARE
 
 PROMPT_TOKENS = 24
 OUTPUT_TOKENS = 16  # as in the labs
@@ -37,7 +35,9 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
         pair, cache = number // 2, ("cold", "warm")[number % 2]
         bench.progress.step(f"{cache} server start {pair + 1} of {starts // 2}")
         bench.servers.stop()
-        _prepare(bench, cache, files)
+        if cache == "cold":
+            caches.empty()
+        cold.prepare(cache, files, bench.spec)
         resident, filled = pagecache.residency(files), caches.filled()
         server = bench.server()
         first, following = _requests(bench, server, number)
@@ -64,11 +64,9 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
 
 def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
     """Return what cold meant, and whether every cold start really found the model's files out of the page cache."""
-    cold = [row for row in samples if row["cache"] == "cold"]
     return {
-        "cold_means": "whole page cache dropped" if bench.spec.drop_caches else "model files evicted, libraries warm",
-        "eviction_worked": all(row["resident_pages_at_start"] <= EVICTED_SHARE * row["pages"] for row in cold),
-        "max_model_len": bench.servers.usual().max_model_len,
+        **cold.evidence(samples, bench.spec),
+        "max_model_len": bench.servers.usual.max_model_len,
         "eager": bench.spec.server_eager,
     }
 
@@ -91,17 +89,6 @@ def headline(samples: list[dict[str, Any]]) -> dict[str, float]:
             [row for row in flat if row["cache"] == cache], "ready_s", "first_ttft_s", "next_ttft_s"
         ).items()
     }
-
-
-def _prepare(bench: Bench, cache: str, files: list[Path]) -> None:
-    if cache == "warm":
-        pagecache.warm(files)
-        return
-    bench.servers.caches.empty()
-    if bench.spec.drop_caches:
-        pagecache.drop_all()
-    else:
-        pagecache.evict(files)
 
 
 def _requests(bench: Bench, server: Server, start: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probe_agent.probes.load import EVICTED_SHARE
+from probe_agent.probes.cold import EVICTED_SHARE
 
 from .. import figures, tables
 from ..loose import mapping, mappings, number, sentences, words

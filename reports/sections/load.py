@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probe_agent.probes.load import EVICTED_SHARE
+from probe_agent.probes.cold import EVICTED_SHARE
 
 from .. import figures, statistics, tables
 from ..run_folder import Host, Measurement
@@ -119,27 +119,10 @@ def _cold_warm(cold: float | None, warm: float | None, found: Estimate) -> str:
 
 
 def _ratio_table(measured: list[tuple[str, Measurement]]) -> Table:
-    rows = []
-    for when, part in measured:
-        found = cold_over_warm(part)
-        known = found.low is not None and found.high is not None
-        rows.append(
-            (
-                tables.text(when or ONLY),
-                tables.count(found.blocks),
-                tables.text("" if found.mean is None else figures.ratio(found.mean)),
-                tables.text(f"{figures.ratio(found.low)} … {figures.ratio(found.high)}" if known else ""),
-            )
-        )
     return Table(
         "Cold load against warm load",
-        (
-            Column("When"),
-            Column("Pairs", numeric=True),
-            Column("Cold / warm", numeric=True),
-            Column("95 % interval", numeric=True),
-        ),
-        tuple(rows),
+        (Column("When"), *tables.ratio_columns("Cold / warm")),
+        tuple((tables.text(when or ONLY), *tables.ratio_cells(cold_over_warm(part))) for when, part in measured),
         "Geometric mean over pairs of one cold and the warm process after it.",
     )
 

@@ -125,28 +125,15 @@ def times_table(measurement: Measurement, when: str = "") -> Table:
 
 
 def ratio_table(measurement: Measurement) -> Table:
-    rows, shown = starts(measurement), []
-    for key, title, _ in TIMES:
-        if key in COMPARED:
-            found = cold_over_warm(rows, key)
-            known = found.low is not None and found.high is not None
-            shown.append(
-                (
-                    tables.text(title.rpartition(",")[0]),
-                    tables.count(found.blocks),
-                    tables.text("" if found.mean is None else figures.ratio(found.mean)),
-                    tables.text(f"{figures.ratio(found.low)} … {figures.ratio(found.high)}" if known else ""),
-                )
-            )
+    rows = starts(measurement)
     return Table(
         "Cold start against warm start",
-        (
-            Column("Time"),
-            Column("Pairs", numeric=True),
-            Column("Cold / warm", numeric=True),
-            Column("95 % interval", numeric=True),
+        (Column("Time"), *tables.ratio_columns("Cold / warm")),
+        tuple(
+            (tables.text(title.rpartition(",")[0]), *tables.ratio_cells(cold_over_warm(rows, key)))
+            for key, title, _ in TIMES
+            if key in COMPARED
         ),
-        tuple(shown),
         "Geometric mean over pairs of one cold start and the warm one after it; an interval needs two pairs.",
     )
 

@@ -7,7 +7,7 @@ import os
 import pytest
 from support import ROOT
 
-from probe_agent import resume, run, schema
+from probe_agent import foreign, resume, run, schema
 from probe_agent.spec import Spec
 
 SAMPLE = ROOT / "tests/unit/reports/samples/run/hosts/node1"
@@ -153,7 +153,7 @@ def test_a_pipe_a_link_and_a_flood_are_not_read(tmp_path, previous):
     (tmp_path / "real.json").write_text(json.dumps(previous))
     (tmp_path / "link").symlink_to("real.json")
     with (tmp_path / "flood").open("wb") as stream:
-        stream.truncate(resume.LIMIT_BYTES + 1)
+        stream.truncate(foreign.LIMIT_BYTES + 1)
     for name, words in (("pipe", "no regular file"), ("link", "no regular file"), ("flood", "larger than 16 MiB")):
         with pytest.raises(ValueError, match=words):
             resume.read(tmp_path / name)

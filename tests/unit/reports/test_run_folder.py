@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from probe_agent import foreign
 from reports import fleet, run_folder
 
 
@@ -37,7 +38,7 @@ def test_reads_a_real_run_in_inventory_order(sample_run):
         (b"[" * 30 + b"]" * 30, "it is nested more than 20 levels deep"),
         (b"{}", "result does not match its schema at $"),
         (b"null", "result does not match its schema at $"),
-        (b" " * (run_folder.RESULT_LIMIT_BYTES + 1), "it is larger than 16 MiB"),
+        (b" " * (foreign.LIMIT_BYTES + 1), "it is larger than 16 MiB"),
     ],
 )
 def test_an_unusable_result_costs_its_own_host_a_sentence(make_run, document, content, reason):
