@@ -50,12 +50,16 @@ class Start:
 
 
 class Server:
-    """A server that answered /health. `spawned_at` is a time.monotonic() value, `ready_s` counts from it."""
+    """A server that answered /health.
+
+    `spawned_at` is a time.monotonic() value, `ready_s` counts from it, and `ready_pss_mb` is what all its processes then
+    had in memory.
+    """
 
     served_name = SERVED_NAME
 
     def __init__(self, start: Start, port: int, kept: Kept) -> None:
-        self.start, self.log, self.ready_s = start, kept.log, 0.0
+        self.start, self.log, self.ready_s, self.ready_pss_mb = start, kept.log, 0.0, 0.0
         self.url = f"http://{HOST}:{port}"
         self._port, self._kept = port, kept
         self._engines: dict[int, tuple[int | None, str]] = {}
@@ -108,6 +112,7 @@ class Server:
         self.check()  # whoever answered, it was this server
         self.ready_s = time.monotonic() - self.spawned_at
         self.mark("ready")
+        self.ready_pss_mb = tree.pss_mb(self.pids())
         named = {pid: tree.name(pid) for pid in self.pids()}
         self._engines = {pid: (tree.born(pid), name) for pid, name in named.items() if name.startswith("VLLM::")}
 

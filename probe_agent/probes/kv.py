@@ -50,7 +50,7 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
             yield _capacity(length, known, per_token)
 
     measured = []
-    for length in started:
+    for length in reversed(started):  # the longest may be what the shared server holds, which then is still there
         bench.progress.step(f"footprint of {bench.spec.kv_sequences} sequences of {length} tokens")
         measured.append(_footprint(bench, length, known.block_size, per_token))
         yield measured[-1]
@@ -136,14 +136,14 @@ def _capacity(length: int, cache: Cache, per_token: int, server: Server | None =
 
 
 def _footprint(bench: Bench, length: int, block_size: int, per_token: int) -> dict[str, Any]:
-    """Start a server whose KV cache holds just the wanted sequences, and return what it took."""
-    sequences = bench.spec.kv_sequences
+    """Return what a server took whose KV cache holds just the wanted sequences.
+
+    Where that is how the shared one was started, as on a node without a GPU, none is started again.
+    """
+    sequences, usual = bench.spec.kv_sequences, bench.servers.usual
     asked = footprint_tokens(length, sequences, block_size) * per_token
-    server = bench.server(
-        dataclasses.replace(
-            bench.servers.usual, max_model_len=length, max_num_seqs=sequences, kv_cache_memory_bytes=asked
-        )
-    )
+    wanted = dataclasses.replace(usual, max_model_len=length, kv_cache_memory_bytes=asked)
+    server = bench.server(None if wanted == usual else dataclasses.replace(wanted, max_num_seqs=sequences))
     return {**_capacity(length, server.cache(), per_token, server), "kind": "footprint", "kv_bytes": asked,
             "sequences": sequences}  # fmt: skip
 
@@ -181,9 +181,9 @@ def _slope(rows: list[dict[str, Any]]) -> float | None:
 
 
 def _memory_used(server: Server) -> float | None:
-    """Return what the device holds above what it held before the start, in MiB; without one, PSS of the server."""
-    rows = server.timeline().rows
-    gpu_mb = [mb for _, mb, _, _ in rows if mb is not None]
-    if gpu_mb:
-        return gpu_mb[-1] - gpu_mb[0]
-    return next((mb for *_, mb in reversed(rows) if mb is not None), None)
+    """Return what the device held, in MiB, above what it held before the start when the server was ready.
+
+    Without a device it is the server's PSS.
+    """
+    gpu_mb = [row.gpu_mb for row in server.timeline().rows if row.gpu_mb is not None and row.at_s <= server.ready_s]
+    return gpu_mb[-1] - gpu_mb[0] if gpu_mb else server.ready_pss_mb

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from probe_agent import spec
+from probe_agent.engines import timeline, vllm_server
 from probe_agent.models import architecture
 from probe_agent.probes import kv
 
@@ -65,3 +66,37 @@ def test_lengths_beyond_the_model_or_the_memory_are_left_out_with_a_word(monkeyp
 def test_nothing_left_to_size_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="probe_kv_lengths has nothing to size: 8192 tokens are more than the 4096"):
         kv._lengths(bench(monkeypatch, context=4096, room_mb=1000, kv_lengths=[8192]), BYTES)
+
+
+def a_server(start, gpu_mb, pss_mb=0.0):
+    rows = tuple(timeline.Reading(at_s, mb, None, None) for at_s, mb in gpu_mb)
+    return SimpleNamespace(
+        start=start,
+        ready_s=20.0,
+        ready_pss_mb=pss_mb,
+        cache=lambda: CACHE,
+        timeline=lambda: timeline.Timeline(rows, ()),
+    )
+
+
+def test_memory_is_what_was_held_when_the_server_was_ready():
+    """Readings of a shared server go on while it computes."""
+    assert kv._memory_used(a_server(None, [(-0.1, 500.0), (19.9, 5000.0), (25.0, 6000.0)])) == 4500
+    assert kv._memory_used(a_server(None, [], pss_mb=3233.8)) == 3233.8
+
+
+@pytest.mark.parametrize(("length", "starts"), [(4096, [None]), (512, [512])])
+def test_a_footprint_that_the_shared_server_is_costs_no_start(length, starts):
+    usual = vllm_server.Start("a model", 4096, 32, 2048, 0.9, kv_cache_memory_bytes=16 * 4096 * BYTES)
+    asked = []
+
+    def server(start=None):
+        asked.append(start and start.max_model_len)
+        return a_server(start or usual, [], pss_mb=3000.0)
+
+    on_a_cpu = SimpleNamespace(
+        spec=spec.parse({"kv_sequences": 16}), servers=SimpleNamespace(usual=usual), server=server
+    )
+    row = kv._footprint(on_a_cpu, length, 128, BYTES)
+    assert asked == starts
+    assert (row["memory_used_mb"], row["kv_bytes"]) == (3000.0, 16 * length * BYTES)
