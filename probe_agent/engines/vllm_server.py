@@ -52,8 +52,8 @@ class Start:
 class Server:
     """A server that answered /health.
 
-    `spawned_at` is a time.monotonic() value, `ready_s` counts from it, and `ready_pss_mb` is what all its processes then
-    had in memory.
+    `spawned_at` is a time.monotonic() value, `ready_s` counts from it; `ready_pss_mb` is what its processes had in
+    memory then, all of them together.
     """
 
     served_name = SERVED_NAME
