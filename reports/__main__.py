@@ -7,12 +7,21 @@ import datetime
 import json
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from . import certified, console, figures, fleet, preflight, render, run_folder, summary
+from . import certified, compare_command, console, figures, fleet, preflight, render, run_folder, summary
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with status 1 for a command that makes no sense: 2 means unhealthy, drifted or regressed."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
+    parser = Parser(prog="python -m reports", description=__doc__)
     commands = parser.add_subparsers(required=True)
     for name, command in (
         ("render", _render),
@@ -27,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             described.add_argument(
                 "--without", action="append", default=[], help="a host that is no longer as measured"
             )
+    compare_command.add(commands)
     play = commands.add_parser("run", help=_run.__doc__, description=_run.__doc__)
     play.add_argument("--playbook", default="tune_and_probe.yml")
     play.add_argument("--inventory", default=console.LOCAL)

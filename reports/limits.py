@@ -20,6 +20,9 @@ SPREAD_POINTS = 3
 TOLERATED = {"generation_rss_drift_mb": preflight.DRIFT_MB}  # a figure near zero has no share of itself to be worse by
 CONFIDENCE = 0.995  # one-sided: one healthy figure in two hundred is called unfit
 
+# One run against another, as a test of a new package or driver has them.
+REGRESSION = 0.1  # two runs of one node, minutes apart, differ by several per cent without a cause
+
 VALID_DAYS = 90  # of a certificate
 
 
