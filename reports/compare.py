@@ -1,8 +1,10 @@
 """Two runs, or two hosts, figure by figure: what NEW differs by from BASE, and what may be said of it.
 
 The processes of one run and those of the other are independent samples, so a figure is tested by Welch on the
-logarithms; the unit is the process or the server start. A change is called when its 95 % interval excludes 0, when it
-stays significant among all figures of all hosts (Holm), and when it is larger than the figure's threshold.
+logarithms; the unit is the process or the server start. What a machine drifts from one run to the next is not in them:
+with several runs like BASE the unit is the run, and NEW is held against their spread. A change is called when its 95 %
+interval excludes 0, when it stays significant among all figures of all hosts (Holm), and when it is larger than the
+figure's threshold.
 """
 
 from __future__ import annotations
@@ -47,11 +49,12 @@ UNTOLD = (Outcome.MISSING, Outcome.REFUSED)
 
 @dataclass(frozen=True)
 class Side:
-    """What one host showed in one run; `reason` says why there is no measurement."""
+    """What one host showed in one run; `reason` says why there is no measurement. `more` are other runs like it."""
 
     host: str
     measurement: Measurement | None
     reason: str = ""
+    more: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ class Test:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of both sides. `base` and `new` have a value per process or server start; `threshold` is a share."""
+    """One figure of both sides, with a value per process or server start; `threshold` is a share.
+
+    With runs like BASE, `base` has one value per run, and `new` one.
+    """
 
     name: str
     title: str
@@ -94,6 +100,7 @@ class Figure:
     base: tuple[float, ...]
     new: tuple[float, ...]
     threshold: float
+    by_run: bool = False
     outcome: Outcome = Outcome.INCONCLUSIVE
     why: str = ""
     test: Test | None = None
@@ -182,6 +189,17 @@ def test(base: Sequence[float], new: Sequence[float]) -> Test | None:
     return Test(mean, mean - half, mean + half, error, freedom)
 
 
+def test_run(base: Sequence[float], new: float) -> Test | None:
+    """Return how one run stands to several like BASE; None with fewer than two, or a value without a logarithm."""
+    if len(base) < 2 or not _positive((*base, new)):
+        return None
+    logs = [math.log(value) for value in base]
+    mean, freedom = math.log(new) - statistics.fmean(logs), len(logs) - 1
+    error = statistics.stdev(logs) * math.sqrt(1 + 1 / len(logs))
+    half = _student(freedom, ALPHA) * error
+    return Test(mean, mean - half, mean + half, error, freedom)
+
+
 def _pair(base: Side, new: Side, wishes: Wishes) -> Pair:
     if base.measurement is None or new.measurement is None:
         lacking = [(name, side) for name, side in (("BASE", base), ("NEW", new)) if side.measurement is None]
@@ -189,11 +207,17 @@ def _pair(base: Side, new: Side, wishes: Wishes) -> Pair:
         return Pair(base, new, (), tuple(said), ())
     parts = tuple(_parts(base.measurement.fingerprint, new.measurement.fingerprint, wishes.across))
     doubts = tuple(f"they differ in {part.name}: {part.words}" for part in parts if not part.allowed)
-    old, now = (
-        {found.name: found for found in headlines.of(measured)} for measured in (base.measurement, new.measurement)
+    for other in base.more:
+        if differing := certificate.differences(base.measurement.fingerprint, other.fingerprint):
+            words = figures.listed(differing)
+            raise ValueError(f"a run of {base.host} that is to be like BASE differs from it in {words}")
+    old, now = ({found.name: found for found in headlines.of(side)} for side in (base.measurement, new.measurement))
+    more = [{found.name: found for found in headlines.of(other)} for other in base.more]
+    made = (
+        _figure(old.get(name), now.get(name), [found[name] for found in more if name in found], wishes.threshold(name))
+        for name in {**old, **now}
     )
-    found = tuple(_figure(old.get(name), now.get(name), wishes.threshold(name)) for name in {**old, **now})
-    return Pair(base, new, parts, doubts, found)
+    return Pair(base, new, parts, doubts, tuple(made))
 
 
 def _parts(base: Mapping[str, Any], new: Mapping[str, Any], across: Sequence[str]) -> Iterator[Part]:
@@ -214,11 +238,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= SHOWN_TEXT else f"{text[:SHOWN_TEXT]}…"
 
 
-def _figure(base: Headline | None, new: Headline | None, threshold: float) -> Figure:
+def _figure(base: Headline | None, new: Headline | None, more: Sequence[Headline], threshold: float) -> Figure:
     known = base or new
     assert known is not None  # noqa: S101 - one of both has it
-    values = [found.independent if found else () for found in (base, new)]
-    return Figure(known.name, known.title, known.lower_is_better, *values, threshold)
+    made = Figure(known.name, known.title, known.lower_is_better, (), (), threshold)
+    if base and new and more:
+        return replace(made, base=tuple(map(_of_run, (base, *more))), new=(_of_run(new),), by_run=True)
+    return replace(made, base=base.independent if base else (), new=new.independent if new else ())
+
+
+def _of_run(found: Headline) -> float:
+    """Return a run's one value: the geometric mean of its processes, or their median where there is none."""
+    return math.exp(_log_mean(found.independent)) if _positive(found.independent) else found.median
 
 
 def judge(pairs: Sequence[Pair]) -> Iterator[Pair]:
@@ -228,7 +259,7 @@ def judge(pairs: Sequence[Pair]) -> Iterator[Pair]:
         for number, pair in enumerate(pairs)
         if not pair.doubts
         for figure in pair.figures
-        if (found := test(figure.base, figure.new))
+        if (found := test_run(figure.base, *figure.new) if figure.by_run else test(figure.base, figure.new))
     }
     adjusted = dict(zip(tests, holm([found.p for found in tests.values()]), strict=True))
     for number, pair in enumerate(pairs):
@@ -260,7 +291,8 @@ def _outcome(figure: Figure, p: float | None, doubts: Sequence[str]) -> tuple[Ou
     if -limit <= figure.test.low and figure.test.high <= limit:
         return Outcome.NO_DIFFERENCE, f"the whole interval lies within {beyond}"
     shown = figures.percent(percent(figure.detectable), signed=False)
-    least = f"{len(figure.base)} and {len(figure.new)} values show a change reliably from {shown} % on"
+    units = "runs" if figure.by_run else "values"
+    least = f"{len(figure.base)} and {len(figure.new)} {units} show a change reliably from {shown} % on"
     if figure.detectable > limit:
         return Outcome.INCONCLUSIVE, f"{least}, which is above {beyond}"
     if size <= limit:

@@ -29,6 +29,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     where = "a run folder, a host's folder in one, or a result.json"
     offered.add_argument("base", metavar="BASE", type=Path, help=where)
     offered.add_argument("new", metavar="NEW", type=Path, help=where)
+    offered.add_argument(
+        "--more-base",
+        metavar="RUN",
+        type=Path,
+        action="append",
+        default=[],
+        help="another run like BASE, may be repeated: NEW is then held against what such runs differ by of themselves",
+    )
     offered.add_argument("--host", metavar="NAME", help="compare this host only")
     offered.add_argument(
         "--across",
@@ -59,7 +67,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Show two runs, or two hosts, side by side, and say what is better or worse."""
-    sides, left_out = compare_inputs.pairs(chosen.base, chosen.new, chosen.host)
+    sides, left_out = compare_inputs.pairs(chosen.base, chosen.new, chosen.host, chosen.more_base)
     pairs = compare.compare(sides, Wishes(chosen.across, tuple(chosen.metric), tuple(chosen.threshold)))
     page = {
         "base": chosen.base,

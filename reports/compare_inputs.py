@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from . import figures, run_folder
@@ -12,11 +14,28 @@ RESULT = "result.json"
 NAMED = 10
 
 
-def pairs(base: Path, new: Path, host: str | None) -> tuple[list[tuple[Side, Side]], list[str]]:
-    """Return the hosts of BASE, each with its NEW, and sentences about those left out.
+def pairs(
+    base: Path, new: Path, host: str | None = None, more: Sequence[Path] = ()
+) -> tuple[list[tuple[Side, Side]], list[str]]:
+    """Return the hosts of BASE, with what the runs in `more` have of them, each with its NEW; and who was left out.
 
     Raises ValueError, in one sentence, when a path is none of the three, or when there is nothing to pair.
     """
+    paired, said = _paired(base, new, host)
+    others = [_sides(path, host) for path in more]
+    return [(_with_more(one, list(zip(more, others, strict=True))), other) for one, other in paired], said
+
+
+def _with_more(one: Side, others: Sequence[tuple[Path, dict[str, Side | None]]]) -> Side:
+    """Return a side with its own results of other runs. Raises ValueError when one of them has none."""
+    for path, found in others:
+        side = found.get(one.host)
+        if side is None or side.measurement is None:
+            raise ValueError(f"{path} has no result of {one.host}, so it is no run like BASE")
+    return replace(one, more=tuple(found[one.host].measurement for _, found in others))
+
+
+def _paired(base: Path, new: Path, host: str | None) -> tuple[list[tuple[Side, Side]], list[str]]:
     old, now = _sides(base, host), _sides(new, host)
     if not (_is_run(base) and _is_run(new)):
         return [_single(base, old, new, now)], []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from probe_agent.settings import values as settings_of
 
 from . import figures, tables
-from .compare import UNTOLD, Figure, Outcome, Pair, Side
+from .compare import EXACT, UNTOLD, Figure, Outcome, Pair, Side
 from .sections import allocators
 from .statistics import percent
 from .tables import Cell, Column, Table
@@ -62,10 +62,11 @@ def sentences(pairs: Sequence[Pair]) -> list[str]:
     for outcome in (Outcome.WORSE, Outcome.BETTER):
         said += _few([f"{pair.name}: {_change(figure)}." for pair in pairs for figure in pair.with_outcome(outcome)])
     said += _few([sentence for pair in pairs for sentence in untold(pair)])
-    if counted[Outcome.WORSE] or counted[Outcome.BETTER]:
+    called = [figure for pair in pairs for figure in pair.with_outcome(Outcome.WORSE, Outcome.BETTER)]
+    if any(not figure.by_run and figure.name not in EXACT for figure in called):
         said.append(
-            "Two runs are two stretches of time: a change may also be the machine's own drift between them, so repeat "
-            "the run before you act on it."
+            "Two runs are two stretches of time: a change may also be the machine's own drift between them. Repeat the "
+            "run before you act on it, or name runs like BASE with --more-base."
         )
     return said
 

@@ -106,7 +106,7 @@ def picture(fleet: Fleet, now_s: float, height: int) -> Group:
         ("Host", {"ratio": 2, "min_width": 8}),
         ("State", {"min_width": len(State.UNREACHABLE)}),
         ("For", {"justify": "right", "min_width": 6}),
-        ("Step", {"ratio": 1}),
+        ("Step", {"min_width": len("bandwidth 3/8")}),
         ("Left", {"justify": "right", "min_width": 8}),
         ("Last message", {"ratio": 5}),
     ):

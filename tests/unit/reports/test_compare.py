@@ -69,7 +69,7 @@ def test_a_regression_ends_with_2_only_when_asked_for(two, quiet, capsys, tmp_pa
     assert two(hosts(quiet), hosts(slower), "--fail-on", "regression") == 2
     out = capsys.readouterr().out
     assert "node1: cold_load_s +30 % (worse, threshold 10 %)." in out
-    assert "repeat the run before you act on it" in out
+    assert "name runs like BASE with --more-base" in out
     assert main(["compare", str(tmp_path / "base"), str(tmp_path / "new")]) == 0
     assert main(["compare", str(tmp_path / "new"), str(tmp_path / "base"), "--fail-on", "regression"]) == 0
 
@@ -88,6 +88,29 @@ def test_noise_is_no_regression(two, document, capsys):
     out = capsys.readouterr().out
     assert "inconclusive" in out
     assert "values show a change reliably from" in out
+
+
+def test_what_runs_like_base_differ_by_is_noise(two, quiet, make_run, capsys, tmp_path):
+    """Within a run the loads lie within one per cent; from run to run the machine drifts by twenty."""
+    more = []
+    for number, factor in enumerate((0.8, 1.0, 1.25, 1.1)):
+        more += ["--more-base", str(make_run(hosts(scaled(quiet, factor))).rename(tmp_path / f"more{number}"))]
+    assert two(hosts(quiet), hosts(scaled(quiet, 1.3)), "--fail-on", "regression", *more) == 0
+    assert "5 and 1 runs show a change reliably from" in capsys.readouterr().out
+    far = str(make_run(hosts(scaled(quiet, 9.0))).rename(tmp_path / "far"))
+    assert main(["compare", str(tmp_path / "base"), far, "--fail-on", "regression", "--metric", "*load_s", *more]) == 2
+    assert "repeat" not in capsys.readouterr().out.lower()
+
+
+def test_a_run_that_is_not_like_base_is_refused(two, quiet, make_run, capsys, tmp_path):
+    other = copy.deepcopy(quiet)
+    other["fingerprint"]["hashes"]["kernel"] = "0" * 16
+    runs = {"other": hosts(other), "elsewhere": hosts(quiet, "node2")}
+    more = [str(make_run(found).rename(tmp_path / name)) for name, found in runs.items()]
+    assert two(hosts(quiet), hosts(quiet), "--more-base", more[0]) == 1
+    assert "a run of node1 that is to be like BASE differs from it in kernel" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "base"), str(tmp_path / "new"), "--more-base", more[1]]) == 1
+    assert f"{more[1]} has no result of node1" in capsys.readouterr().err
 
 
 def test_a_good_direction_is_respected():
