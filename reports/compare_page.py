@@ -12,7 +12,7 @@ from probe_agent.settings import values as settings_of
 from . import figures, tables
 from .compare import EXACT, UNTOLD, Figure, Outcome, Pair, Side
 from .sections import allocators
-from .statistics import percent
+from .statistics import Effect, percent
 from .tables import Cell, Column, Table
 
 NAMED = 10  # hosts or figures that a sentence names
@@ -201,11 +201,14 @@ def _both(pair: Pair) -> tuple[Side, Side]:
 
 
 def _levers(side: Side) -> dict[str, str]:
-    found = allocators.headlines(allocators.effects(side.measurement))
-    return {
-        effect.arm: f"{figures.percent(percent(effect.estimate.mean))} % {effect.metric.title}, {effect.verdict}"
-        for effect in found
-    }
+    return {effect.arm: _lever(effect) for effect in allocators.headlines(allocators.effects(side.measurement))}
+
+
+def _lever(effect: Effect) -> str:
+    """As in `first generation −4.0 %, inconclusive`."""
+    known = effect.estimate.mean is not None
+    size = f" {figures.percent(percent(effect.estimate.mean))} %" if known else ""
+    return f"{effect.metric.title}{size}, {effect.verdict}"
 
 
 def _row(figure: Figure) -> tuple[Cell, ...]:

@@ -11,6 +11,7 @@ from . import figures
 from .tables import Cell, Column, Table
 
 WIDE = 160  # columns; a narrower terminal does without the sentences beside figures, which the files have
+LONGEST_NAME = 30  # that a first column has room for in any terminal
 STYLES = {"good": "green", "bad": "bold red", "unsure": "yellow", "changed": "magenta", "calm": ""}
 
 
@@ -44,7 +45,13 @@ def _rich(table: Table, width: int) -> RichTable:
     kept = [place for place, column in enumerate(table.columns) if width >= WIDE or not _dropped(column, table)]
     for place in kept:
         column = table.columns[place]
-        shown.add_column(Text(_titled(column)), justify="right" if column.numeric else "left", overflow="fold")
+        name = max((len(_text(row[0])) for row in table.shown), default=0) if place == 0 else 0
+        shown.add_column(
+            Text(_titled(column)),
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+            min_width=min(name, LONGEST_NAME),
+        )
     for row in table.shown:
         shown.add_row(*(Text(_text(row[place]), style=STYLES.get(row[place].tone, "")) for place in kept))
     return shown
