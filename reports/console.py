@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ LOCAL = "inventory/local.yml"
 TUNING = ("tune_and_probe.yml", "tune.yml")  # playbooks that change settings
 BAD = {"runner_on_failed": State.FAILED, "runner_on_unreachable": State.UNREACHABLE}
 INTERRUPTED = 130
+ENDING = (signal.SIGINT, signal.SIGTERM)
 LOOK_EVERY_S = 0.5  # how often the runner asks whether to stop, and the table is drawn anew
 
 
@@ -39,8 +40,8 @@ class Console:
     Remembers the run folder, and whether a person wants it to stop.
     """
 
-    def __init__(self, live: bool = False) -> None:
-        self.began = time.monotonic()
+    def __init__(self, live: bool = False, began: float | None = None) -> None:
+        self.began = time.monotonic() if began is None else began
         self.run_dir: Path | None = None
         self.failed = False
         self.stopping: signal.Signals | None = None
@@ -118,11 +119,16 @@ class Console:
             self.say(f"  {host}: {warning}")
 
     def stop(self, number: int, _frame: object) -> None:
-        """End what was started, from the agent up: Ansible's workers would outlive their parent and wait for it."""
+        """End what was started, from the agent up: Ansible's workers would outlive their parent and wait for it.
+
+        Only once: what is put back afterwards is not stopped half-way by an impatient second Ctrl-C.
+        """
+        if self.stopping:
+            return
+        self.stopping = signal.Signals(number)
         for pid in reversed(process.descendants(os.getpid())):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        self.stopping = signal.Signals(number)
 
     def tick(self) -> bool:
         """Called by the runner all the time: tells whether to stop."""
@@ -162,36 +168,20 @@ def run(playbook: str, inventory: str, tune: bool, arguments: list[str]) -> tupl
     if not tune:
         extra += ["--skip-tags", "baseline,tune"]
     console = Console(live=interactive())
-    with _signals(console.stop):
-        code = _play(playbook, inventory, extra, console)
-    if console.stopping:
-        code = INTERRUPTED
-        console.say(f"stopped ({console.stopping.name})")
-        if inventory == LOCAL and tune:  # keeps nothing, so what the run left half done goes too
-            _put_back(console)
-        else:
-            console.say(f"to undo what was changed: ansible-playbook -i {inventory} playbooks/rollback.yml")
-    return code, console.run_dir
-
-
-def _put_back(stopped: Console) -> None:
-    """Roll this machine back, line by line. A second Ctrl-C of an impatient person does not stop that half-way."""
-    console = Console()
-    console.began = stopped.began
-    with _signals(lambda *_: None):
-        _play("playbooks/rollback.yml", LOCAL, [], console)
-
-
-@contextlib.contextmanager
-def _signals(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Have what ends a program handled for the length of the block."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, handler) for number in numbers]
+    before = [signal.signal(number, console.stop) for number in ENDING]
     try:
-        yield
+        code = _play(playbook, inventory, extra, console)
+        if console.stopping:
+            code = INTERRUPTED
+            console.say(f"stopped ({console.stopping.name})")
+            if inventory == LOCAL and tune:  # keeps nothing, so what the run left half done goes too
+                _play("playbooks/rollback.yml", inventory, [], Console(began=console.began))
+            else:
+                console.say(f"to undo what was changed: ansible-playbook -i {inventory} playbooks/rollback.yml")
     finally:
-        for number, old in zip(numbers, before, strict=True):
-            signal.signal(number, old)
+        for number, handler in zip(ENDING, before, strict=True):
+            signal.signal(number, handler)
+    return code, console.run_dir
 
 
 def _play(playbook: str, inventory: str, arguments: list[str], console: Console) -> int:

@@ -50,7 +50,7 @@ class Fleet:
     """What is known of each host, by what Ansible said of it so far."""
 
     def __init__(self) -> None:
-        self.play = ""
+        self.play = "starting"
         self.changes = 0
         self.hosts: dict[str, HostNow] = {}
 

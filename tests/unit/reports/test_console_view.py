@@ -47,7 +47,7 @@ def test_a_tiny_terminal_gets_what_fits(fleet, height, width):
 
 
 def test_no_host_yet():
-    assert "no host yet; 0 changes" in drawn(Fleet())
+    assert "starting: no host yet; 0 changes" in drawn(Fleet())
 
 
 def test_a_probes_line_fills_the_row_and_its_estimate_runs_down():
