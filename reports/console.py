@@ -30,6 +30,7 @@ LOCAL = "inventory/local.yml"
 TUNING = ("tune_and_probe.yml", "tune.yml")  # playbooks that change settings
 BAD = {"runner_on_failed": State.FAILED, "runner_on_unreachable": State.UNREACHABLE}
 INTERRUPTED = 130
+FEW = 3  # hosts, of which every change gets a line above the table
 ENDING = (signal.SIGINT, signal.SIGTERM)
 LOOK_EVERY_S = 0.5  # how often the runner asks whether to stop, and the table is drawn anew
 
@@ -60,11 +61,12 @@ class Console:
         if self.terminal is None:
             yield
             return
-        with Live(
-            console=self.terminal, auto_refresh=False, transient=True, get_renderable=self._picture
-        ) as self._live:
-            yield
-        self._live = None
+        self._live = Live(get_renderable=self._picture, console=self.terminal, auto_refresh=False, transient=True)
+        try:
+            with self._live:
+                yield
+        finally:
+            self._live = None
 
     def say(self, text: str) -> None:
         line = f"{console_view.clock(self.now_s)}  {figures.printable(text)}"
@@ -74,8 +76,8 @@ class Console:
             print(line, flush=True)  # noqa: T201 - this is the console
 
     def detail(self, text: str) -> None:
-        """Say what only matters line by line: the table shows it as a host's last message."""
-        if self._live is None:
+        """Say what became of one host; of many, the table shows it as their last message."""
+        if self._live is None or len(self.fleet.hosts) <= FEW:
             self.say(f"  {text}")
 
     def event(self, event: dict[str, Any]) -> bool:
@@ -92,7 +94,8 @@ class Console:
             self._ended(host, str(data.get("task", "")), result)
         elif kind == "verbose" and progress.LINE.fullmatch(event["stdout"]):  # from the action plugin slm_probe
             self.fleet.progress(event["stdout"], self.now_s)
-            self.detail(event["stdout"])
+            if self._live is None:
+                self.say(f"  {event['stdout']}")
         self._draw()
         return False  # runner keeps no copy: the run folder is the record
 
