@@ -31,6 +31,7 @@ from .statistics import holm, percent
 MEASURING = "measuring"
 ACROSS = (*PARTS, MEASURING)  # what a person may be testing, and so lets differ
 EXACT = ("kv_capacity_tokens",)  # worked out by a server from its settings: a count, which has no noise
+KEPT = ("allocator",)  # the probe whose samples say what each lever did
 SHOWN_TEXT = 80  # characters of one value of a fingerprint
 
 
@@ -54,7 +55,16 @@ class Side:
     host: str
     measurement: Measurement | None
     reason: str = ""
-    more: tuple[Measurement, ...] = ()
+    headlines: tuple[Headline, ...] = ()
+    more: tuple[Side, ...] = ()
+
+    @staticmethod
+    def of(host: str, measurement: Measurement) -> Side:
+        """Return a side with the samples that a comparison needs, so that two fleets fit in memory."""
+        kept = {
+            name: probe if name in KEPT else replace(probe, samples=()) for name, probe in measurement.probes.items()
+        }
+        return Side(host, replace(measurement, probes=kept), headlines=tuple(headlines.of(measurement)))
 
 
 @dataclass(frozen=True)
@@ -207,12 +217,11 @@ def _pair(base: Side, new: Side, wishes: Wishes) -> Pair:
         return Pair(base, new, (), tuple(said), ())
     parts = tuple(_parts(base.measurement.fingerprint, new.measurement.fingerprint, wishes.across))
     doubts = tuple(f"they differ in {part.name}: {part.words}" for part in parts if not part.allowed)
-    for other in base.more:
-        if differing := certificate.differences(base.measurement.fingerprint, other.fingerprint):
+    for other in (side.measurement for side in base.more):
+        if other and (differing := certificate.differences(base.measurement.fingerprint, other.fingerprint)):
             words = figures.listed(differing)
             raise ValueError(f"a run of {base.host} that is to be like BASE differs from it in {words}")
-    old, now = ({found.name: found for found in headlines.of(side)} for side in (base.measurement, new.measurement))
-    more = [{found.name: found for found in headlines.of(other)} for other in base.more]
+    old, now, *more = ({found.name: found for found in side.headlines} for side in (base, new, *base.more))
     made = (
         _figure(old.get(name), now.get(name), [found[name] for found in more if name in found], wishes.threshold(name))
         for name in {**old, **now}

@@ -6,10 +6,11 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from . import compare, compare_inputs, compare_junit, compare_page, render, terminal
+from . import compare, compare_inputs, compare_junit, compare_page, figures, render, terminal
 from .compare import ACROSS, Pair, Wishes
 from .limits import REGRESSION
 
@@ -69,13 +70,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Show two runs, or two hosts, side by side, and say what is better or worse."""
     sides, left_out = compare_inputs.pairs(chosen.base, chosen.new, chosen.host, chosen.more_base)
     pairs = compare.compare(sides, Wishes(chosen.across, tuple(chosen.metric), tuple(chosen.threshold)))
-    page = {
-        "base": chosen.base,
-        "new": chosen.new,
-        "sentences": [*compare_page.sentences(pairs), *left_out],
-        "overview": compare_page.overview(pairs),
-        "sections": [compare_page.section(pair) for pair in pairs],
-    }
+    page = compare_page.page(str(chosen.base), str(chosen.new), pairs, left_out)
     for file, make in (
         (chosen.markdown, lambda: render.to_markdown("compare", page)),
         (chosen.html, lambda: render.to_html("compare", page)),
@@ -94,16 +89,18 @@ def status(pairs: Sequence[Pair], fail_on: str | None) -> int:
     return FINE if all(pair.told for pair in pairs) else UNTOLD
 
 
-def _show(page: dict) -> None:
+def _show(page: dict[str, Any]) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     for sentence in page["sentences"]:
         terminal.say(console, sentence)
-    if len(page["sections"]) > DETAILED:
+    if page["overview"]:
         terminal.show(console, page["overview"])
-        return
-    for section in page["sections"]:
+    for section in page["sections"][:DETAILED]:
         for table in (*section.tables, *section.details):
             terminal.show(console, table, f"{section.title}: {table.title}")
+    more = len(page["sections"]) - DETAILED
+    if more > 0:
+        terminal.say(console, f"{figures.plural(more, 'more host')}: see --html or --markdown.")
 
 
 def _parts(text: str) -> tuple[str, ...]:

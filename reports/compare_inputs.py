@@ -32,7 +32,7 @@ def _with_more(one: Side, others: Sequence[tuple[Path, dict[str, Side | None]]])
         side = found.get(one.host)
         if side is None or side.measurement is None:
             raise ValueError(f"{path} has no result of {one.host}, so it is no run like BASE")
-    return replace(one, more=tuple(found[one.host].measurement for _, found in others))
+    return replace(one, more=tuple(found[one.host] for _, found in others))
 
 
 def _paired(base: Path, new: Path, host: str | None) -> tuple[list[tuple[Side, Side]], list[str]]:
@@ -70,7 +70,7 @@ def _sides(path: Path, host: str | None) -> dict[str, Side | None]:
     if host not in (None, name):
         raise ValueError(f"{path} is of host {name}, and not of {host}")
     try:
-        return {name: Side(name, run_folder.measurement(file))}
+        return {name: Side.of(name, run_folder.measurement(file))}
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be used: {getattr(error, 'strerror', None) or error}") from None
 
@@ -78,8 +78,9 @@ def _sides(path: Path, host: str | None) -> dict[str, Side | None]:
 def _side(host: Host) -> Side | None:
     if host.state == "skipped":
         return None
-    reason = "; ".join((*host.broken, *filter(None, [host.reason]))) or f"no {RESULT} came back"
-    return Side(host.name, host.result, "" if host.result else reason)
+    if host.result:
+        return Side.of(host.name, host.result)
+    return Side(host.name, None, "; ".join(filter(None, (*host.broken, host.reason))) or f"no {RESULT} came back")
 
 
 def _single(base: Path, old: dict[str, Side | None], new: Path, now: dict[str, Side | None]) -> tuple[Side, Side]:

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from probe_agent.settings import values as settings_of
 
@@ -15,6 +16,8 @@ from .sections import allocators
 from .statistics import Effect, percent
 from .tables import Cell, Column, Table
 
+DETAILED = 10  # hosts that each have a section
+NEWS = (Outcome.WORSE, Outcome.BETTER, Outcome.MISSING)
 NAMED = 10  # hosts or figures that a sentence names
 TONES = {
     Outcome.WORSE: "bad",
@@ -52,6 +55,18 @@ class Section:
     tables: tuple[Table, ...]
     details: tuple[Table, ...]
     strips: tuple[tables.Figure, ...]
+
+
+def page(base: str, new: str, pairs: Sequence[Pair], left_out: Sequence[str]) -> dict[str, Any]:
+    """Return what templates and terminal show. Of many hosts, only those have a section of which there is news."""
+    news = [pair for pair in pairs if len(pairs) <= DETAILED or pair.doubts or pair.with_outcome(*NEWS)]
+    return {
+        "base": base,
+        "new": new,
+        "sentences": [*sentences(pairs), *left_out],
+        "overview": overview(pairs) if len(pairs) > 1 else None,
+        "sections": [section(pair) for pair in news],
+    }
 
 
 def sentences(pairs: Sequence[Pair]) -> list[str]:

@@ -259,10 +259,14 @@ def test_junit_counts_what_it_holds(two, quiet, tmp_path):
     assert root.find("testsuite[@name='gone']/testcase/error").get("message") == "NEW has no result of gone: no route"
 
 
-def test_many_hosts_are_summed_up_in_a_terminal(two, quiet, capsys):
-    many = {f"n{number}": {"result": quiet} for number in range(5)}
-    assert two(many, many) == 0
-    assert len(capsys.readouterr().out.splitlines()) < 20
+def test_of_many_hosts_only_those_with_news_are_shown_in_detail(two, quiet, capsys, tmp_path):
+    base = {f"n{number}": {"result": quiet} for number in range(20)}
+    new = base | {"n7": {"result": scaled(quiet, 1.3)}}
+    assert two(base, new, "--fail-on", "regression", f"--markdown={tmp_path / 'page'}") == 2
+    out, page = capsys.readouterr().out, (tmp_path / "page").read_text()
+    assert [line for line in out.splitlines() if line.endswith(": Figures")] == ["n7: Figures"]
+    assert [line for line in page.splitlines() if line.startswith("## ")] == ["## n7"]
+    assert all(f"n{number} " in out for number in range(20))
 
 
 def test_settings_that_differ_are_shown(two, quiet, capsys):
