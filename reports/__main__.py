@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return chosen.command(chosen)
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(figures.printable(error), file=sys.stderr)
         return 1
 
 

@@ -61,9 +61,8 @@ class Side:
     @staticmethod
     def of(host: str, measurement: Measurement) -> Side:
         """Return a side with the samples that a comparison needs, so that two fleets fit in memory."""
-        kept = {
-            name: probe if name in KEPT else replace(probe, samples=()) for name, probe in measurement.probes.items()
-        }
+        probes = measurement.probes.items()
+        kept = {name: probe if name in KEPT else replace(probe, samples=()) for name, probe in probes}
         return Side(host, replace(measurement, probes=kept), headlines=tuple(headlines.of(measurement)))
 
 
@@ -185,7 +184,7 @@ def regressed(pairs: Iterable[Pair]) -> bool:
     return any(pair.with_outcome(Outcome.WORSE) for pair in pairs)
 
 
-def test(base: Sequence[float], new: Sequence[float]) -> Test | None:
+def welch(base: Sequence[float], new: Sequence[float]) -> Test | None:
     """Return Welch's test on the logarithms; None where a side has fewer than two values or one without a logarithm."""
     if min(len(base), len(new)) < 2 or not _positive((*base, *new)):
         return None
@@ -199,7 +198,7 @@ def test(base: Sequence[float], new: Sequence[float]) -> Test | None:
     return Test(mean, mean - half, mean + half, error, freedom)
 
 
-def test_run(base: Sequence[float], new: float) -> Test | None:
+def against_runs(base: Sequence[float], new: float) -> Test | None:
     """Return how one run stands to several like BASE; None with fewer than two, or a value without a logarithm."""
     if len(base) < 2 or not _positive((*base, new)):
         return None
@@ -268,7 +267,7 @@ def judge(pairs: Sequence[Pair]) -> Iterator[Pair]:
         for number, pair in enumerate(pairs)
         if not pair.doubts
         for figure in pair.figures
-        if (found := test_run(figure.base, *figure.new) if figure.by_run else test(figure.base, figure.new))
+        if (found := against_runs(figure.base, *figure.new) if figure.by_run else welch(figure.base, figure.new))
     }
     adjusted = dict(zip(tests, holm([found.p for found in tests.values()]), strict=True))
     for number, pair in enumerate(pairs):

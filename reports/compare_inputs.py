@@ -60,7 +60,7 @@ def _sides(path: Path, host: str | None) -> dict[str, Side | None]:
     """Return what was measured, by host; None for a host that was left out on purpose."""
     if _is_run(path):
         found = {each.name: _side(each) for each in run_folder.read(path).hosts() if host in (None, each.name)}
-        if not found:
+        if host and not found:
             raise ValueError(f"{path} has no host {host}; it has {_named(list(run_folder.read(path).entries))}")
         return found
     file = path / RESULT if path.is_dir() else path

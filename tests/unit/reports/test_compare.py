@@ -225,6 +225,11 @@ def test_wrong_input_is_one_sentence_and_status_1(sample_run, capsys, arguments,
     assert words in (error := capsys.readouterr().err).splitlines()[-1], error
 
 
+def test_runs_without_a_measured_host_are_refused(two, capsys):
+    assert two({}, {}) == 1
+    assert "have no host that both were to measure" in capsys.readouterr().err
+
+
 def test_a_result_that_is_none_is_refused(sample_run, capsys):
     (broken := sample_run / "broken.json").write_text("{")
     assert main(["compare", str(sample_run), str(broken)]) == 1
