@@ -279,3 +279,12 @@ def test_settings_that_differ_are_shown(two, quiet, capsys):
     other["host_memory"]["thp"]["enabled"] = "never"
     assert two(hosts(quiet), hosts(other)) == 0
     assert re.search(r"THP\S* .*never", capsys.readouterr().out)
+
+
+def test_what_shares_a_process_or_server_is_one_observation(two, gpu_document, capsys):
+    """Sixty requests of one server are one value: its luck is theirs."""
+    assert two(hosts(gpu_document), hosts(gpu_document)) == 0
+    values = {line.split()[0]: re.findall(r"\d+, \d+", line) for line in capsys.readouterr().out.splitlines() if line}
+    assert values["h2d_pinned_gib_per_s"][0] == values["concurrent_tokens_per_s"][0] == "1, 1"
+    assert values["cold_ready_s"][0] == "2, 2"
+    assert values["read_cold_gib_per_s"][0] == "3, 3"
