@@ -189,23 +189,26 @@ def run(playbook: str, inventory: str, tune: bool, arguments: list[str]) -> tupl
 
 def _play(playbook: str, inventory: str, arguments: list[str], console: Console) -> int:
     """Run one playbook under the console and return Ansible's exit status."""
-    with tempfile.TemporaryDirectory(prefix="stethos-") as scratch, console.showing():
-        outcome = ansible_runner.run(
-            private_data_dir=scratch,
-            project_dir=str(ROOT),
-            playbook=playbook,
-            inventory=str(ROOT / inventory),
-            cmdline=shlex.join(arguments) or None,
-            envvars={
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            },
-            event_handler=console.event,
-            cancel_callback=console.tick,
-            settings={"pexpect_timeout": LOOK_EVERY_S},
-            quiet=True,
-        )
+    with tempfile.TemporaryDirectory(prefix="stethos-") as scratch:
+        with console.showing():
+            outcome = ansible_runner.run(
+                private_data_dir=scratch,
+                project_dir=str(ROOT),
+                playbook=playbook,
+                inventory=str(ROOT / inventory),
+                cmdline=shlex.join(arguments) or None,
+                envvars={
+                    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                    "ANSIBLE_FORCE_COLOR": "0",
+                    "ANSIBLE_NOCOLOR": "1",  # its output is read here, not shown
+                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                },
+                event_handler=console.event,
+                cancel_callback=console.tick,
+                settings={"pexpect_timeout": LOOK_EVERY_S},
+                quiet=True,
+            )
         if outcome.rc and not console.failed and not console.stopping:  # Ansible ended before a task could fail
-            for line in outcome.stdout.read().strip().splitlines():
+            for line in filter(None, outcome.stdout.read().splitlines()):
                 console.say(line)
     return outcome.rc
