@@ -238,8 +238,8 @@ def _wrong(path: Path) -> str:
         except sqlite3.DatabaseError as error:
             if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in BROKEN:  # locked, or the disk: it may be whole
                 raise
-            found = str(error)
-    return "" if found == "ok" else found
+            return str(error)
+    return "" if found == "ok" else f"it is damaged: {' '.join(found.split())}"
 
 
 def _set_aside(path: Path) -> list[str]:
