@@ -106,8 +106,8 @@ class History:
             )
             if not added.rowcount:  # another process was faster
                 return False
-            self.connection.executemany(f"INSERT INTO hosts VALUES ({_marks(10)})", hosts)
-            self.connection.executemany(f"INSERT INTO figures VALUES ({_marks(8)})", found)
+            self.connection.executemany("INSERT INTO hosts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", hosts)
+            self.connection.executemany("INSERT INTO figures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", found)
         return True
 
     def hosts(self) -> list[str]:
@@ -139,9 +139,9 @@ class History:
         """Return a figure over the runs of one fingerprint, oldest first, those in which the host failed left out."""
         found = self.connection.execute(
             "SELECT run_id, started, median FROM figures JOIN hosts USING (host, run_id) JOIN runs USING (run_id)"
-            f" WHERE host = ? AND name = ? AND fingerprint_id = ? AND state IN ({_marks(len(certificate.ISSUED_TO))})"
+            " WHERE host = ? AND name = ? AND fingerprint_id = ? AND state IN (SELECT value FROM json_each(?))"
             " ORDER BY started, run_id",
-            (_text(host), metric, _text(fingerprint_id), *certificate.ISSUED_TO),
+            (_text(host), metric, _text(fingerprint_id), json.dumps(certificate.ISSUED_TO)),
         )
         return [Point(*row) for row in found]
 
@@ -295,7 +295,3 @@ def _unpacked(packed: bytes | None) -> dict[str, Any] | None:
 def _text(foreign: str) -> str:
     """Return a node's text as UTF-8 has it: half of a surrogate pair, which JSON lets through, is spelled out."""
     return foreign.encode(errors="backslashreplace").decode()
-
-
-def _marks(number: int) -> str:
-    return ", ".join("?" * number)

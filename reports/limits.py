@@ -25,9 +25,7 @@ TREND_POINTS = 5  # runs before the one that is judged
 TREND_SEGMENTS = 15  # points; from here on a change is looked for anywhere, not only the last one
 TREND_POINTS_MOST = 60  # what is older was accepted long ago
 TREND_MARGIN = 0.1
-TREND_ALONE = (
-    1.0  # one rerun is believed alone when it is twice as bad: a busy moment makes many a figure half as bad again
-)
+TREND_ALONE = 1.0  # one rerun is believed alone when it is twice as bad; less may be a busy moment
 TREND_CONFIDENCE = 0.9999  # one-sided, of one figure: a node has some forty, and is measured night after night
 TREND_NOISE, TREND_NOISE_POINTS = 0.1, 6  # what nodes have between runs at most, and how many points that counts as
 TREND_PENALTY = 3.0  # of each segment more, to the kernel's cost

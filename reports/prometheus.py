@@ -59,11 +59,8 @@ def _known() -> Iterator[tuple[str, Family, str]]:
     """Yield each headline there can be, with its family and the value of its label."""
     for cache in CACHES:
         for metric in metrics.LOAD_METRICS:
-            yield (
-                f"{cache}_{metric.key}",
-                _family("model", metric.key, f"Loading the model: {metric.title}.", "cache"),
-                cache,
-            )
+            said = f"Loading the model: {metric.title}."
+            yield f"{cache}_{metric.key}", _family("model", metric.key, said, "cache"), cache
         for metric in metrics.SERVING_METRICS:
             yield f"{cache}_{metric.key}", _family("server", metric.key, f"vLLM: {metric.title}.", "cache"), cache
     for metric in metrics.ALLOCATOR_METRICS:
@@ -72,9 +69,8 @@ def _known() -> Iterator[tuple[str, Family, str]]:
     for mode in batching.MODES:
         yield f"{mode}_tokens_per_s", _family("batching", "tokens_per_s", "Throughput of the server.", "mode"), mode
     for moved in MOVEMENTS:
-        family = _family(
-            "memory", "gib_per_s", "Rate at which memory is allocated, touched, copied or read.", "movement"
-        )
+        said = "Rate at which memory is allocated, touched, copied or read."
+        family = _family("memory", "gib_per_s", said, "movement")
         yield f"{moved}_gib_per_s", family, moved
     yield "kv_capacity_tokens", _family("kv_cache", "capacity_tokens", "Tokens that fit into the KV cache."), ""
     yield "generation_rss_drift_mb", _family("generation", "growth_mb", "What a process grows by per generation."), ""

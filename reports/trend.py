@@ -7,6 +7,7 @@ matter. Two reruns have to show it; one alone is believed when it is far off.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -82,9 +83,7 @@ def judge(
     points = [*past, now][-TREND_POINTS_MOST:]
     if len(points) <= TREND_POINTS:
         before = figures.plural(len(points) - 1, "run")
-        said = (
-            f"{metric}: not enough history, {before} before this one with its fingerprint; {TREND_POINTS} are needed."
-        )
+        said = f"{metric}: not enough history, {before} with its fingerprint before this one, of {TREND_POINTS}."
         return Trend(metric, Verdict.UNKNOWN, said)
     values = [max(point.value, TOLERATED.get(metric, -math.inf)) for point in points]
     if not all(0 < value < math.inf for value in values):
@@ -145,18 +144,18 @@ def _in_segments(logs: Sequence[float]) -> _Step | None:
     parts = zip(starts, ends, middle, strict=True)
     rest = [value - level for start, end, level in parts for value in logs[start:end]]
     noise = _noise(rest) * math.sqrt(len(rest) / (len(rest) - len(starts)))
-    last = _step(
-        [*logs[starts[first] : ends[first]], *logs[starts[-1] :]], ends[first] - starts[first], noise, len(rest)
-    )
+    before, since = logs[starts[first] : ends[first]], logs[starts[-1] :]
+    last = _step([*before, *since], len(before), noise, len(rest))
     return replace(last, at=ends[first])
 
 
 def _changes(logs: Sequence[float]) -> list[int]:
     """Return where a new segment begins."""
+    # Both take a second of every start, and most commands judge no trend.
     import numpy as np
     import ruptures
 
-    noise = _noise([(after - before) / math.sqrt(2) for before, after in zip(logs, logs[1:], strict=False)])
+    noise = _noise([(after - before) / math.sqrt(2) for before, after in itertools.pairwise(logs)])
     found = ruptures.KernelCPD(kernel="rbf", params={"gamma": WIDTH}, min_size=FEWEST)
     return [int(at) for at in found.fit(np.array(logs)[:, None] / noise).predict(pen=TREND_PENALTY)[:-1]]
 

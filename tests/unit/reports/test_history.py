@@ -318,7 +318,7 @@ def test_the_command_refuses_in_a_sentence(make_runs, tmp_path, capsys):
     runs = make_runs(0.5)
     imported(runs)
     assert main(["history", "node\x1b9", "--runs", str(runs)]) == 1
-    assert capsys.readouterr().err == f"'node\\x1b9' is in no run under {runs}; known: node1\n"
+    assert capsys.readouterr().err == f"'node\\x1b9' is in no run that was recorded in {runs}; known: node1\n"
     assert main(["history", "node1", "--runs", str(tmp_path / "none")]) == 1
     assert "must be a folder of run folders" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
