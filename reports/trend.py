@@ -19,6 +19,7 @@ from scipy import special
 from . import figures
 from .limits import (
     TOLERATED,
+    TREND_ALIKE,
     TREND_ALONE,
     TREND_CONFIDENCE,
     TREND_MARGIN,
@@ -166,8 +167,7 @@ def _step(logs: Sequence[float], at: int, noise: float, n: int) -> _Step:
     # Of an even number of points the lower one: with two, both have to show it.
     size = statistics.median_low(since) - statistics.fmean(before)
     sigmas = float(special.stdtrit(n - 1 + TREND_NOISE_POINTS, TREND_CONFIDENCE))
-    of_median = math.pi / 2 if len(since) > FEWEST else 1
-    return _Step(at, size, sigmas * noise * math.sqrt(1 / len(before) + of_median / len(since)))
+    return _Step(at, size, sigmas * noise * math.sqrt(TREND_ALIKE * (1 / len(before) + 1 / len(since))))
 
 
 def _noise(values: Sequence[float]) -> float:
