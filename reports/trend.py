@@ -2,7 +2,7 @@
 
 Nobody looks twice at what cries wolf: a figure is called changed only when the step is more than the node's own noise
 between runs explains, at a confidence that allows for all figures of a node and many reruns, and large enough to
-matter. Two reruns have to show it; one alone is believed when it is far off.
+matter. At least two reruns have to show it; one alone is believed when it is far off.
 """
 
 from __future__ import annotations
