@@ -18,8 +18,11 @@ SERVER_PAIRS = {"standard": 1, "certify": 3}  # of a cold and a warm start of vL
 PROBES = ("load", "allocator", "bandwidth", "pressure", "serving", "batching", "curves", "kv")
 # Compared with the control where the spec names nothing: each costs a process per block. Of the two THP modes the node
 # runs the one that it is not set to. One process judges no lever, so profile quick runs the controls alone.
-USUAL_ARMS = ("thp-always", "thp-madvise", "jemalloc", "jemalloc-thp", "glibc-thp", "pinned-register")
-ARMS_OF = {"quick": (), "standard": USUAL_ARMS, "certify": USUAL_ARMS}
+ARMS_OF = {
+    "quick": (),
+    "standard": ("thp-always", "thp-madvise", "jemalloc", "pinned-register"),
+    "certify": ("thp-always", "thp-madvise", "jemalloc", "jemalloc-thp", "glibc-thp", "pinned-register"),
+}
 LONGEST_S = 24 * 3600
 LONGEST_TOKENS = 1 << 24
 
