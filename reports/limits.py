@@ -20,6 +20,10 @@ SPREAD_POINTS = 3
 TOLERATED = {"generation_rss_drift_mb": preflight.DRIFT_MB}  # a figure near zero has no share of itself to be worse by
 CONFIDENCE = 0.995  # one-sided: one healthy figure in two hundred is called unfit
 
+# A node beside its twins on the fleet's page.
+TWINS_LEAST = 5  # with fewer, the median distance says too little of the spread
+OUTLIER_MARGIN = 0.1  # a smaller distance is no reason to look at a node
+
 VALID_DAYS = 90  # of a certificate
 
 

@@ -102,8 +102,11 @@ class Run:
 
     def hosts(self) -> Iterator[Host]:
         """Yield each inventory host in the order of run.json, read one at a time: a fleet's results are large."""
-        for name, entry in self.entries.items():
-            yield _host(self.path, name, entry)
+        yield from map(self.host, self.entries)
+
+    def host(self, name: str) -> Host:
+        """Read what came back from one inventory host."""
+        return _host(self.path, name, self.entries[name])
 
 
 def read(path: Path) -> Run:
