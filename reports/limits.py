@@ -9,6 +9,7 @@ ALPHA = 0.05
 POWER = 0.8
 PRACTICAL_THRESHOLD = 0.03  # nobody retunes a fleet for less
 OWN_NOISE_BLOCKS = 6  # from here on an arm's own spread is enough, however much noisier than the control it is
+PERMUTATION_MOST = 30  # from here on the mean is normal enough for Student, and each more costs time
 PERMUTATION_BLOCKS = 10  # from here on sign flips hold their error; a bootstrap (BCa) was wrong in 8 to 12 % at 10
 
 # A figure against its baseline.
@@ -35,6 +36,7 @@ def used() -> dict[str, float]:
         "practical_threshold_percent": 100 * PRACTICAL_THRESHOLD,
         "own_noise_blocks": OWN_NOISE_BLOCKS,
         "permutation_blocks": PERMUTATION_BLOCKS,
+        "permutation_most_blocks": PERMUTATION_MOST,
         "margin_percent": 100 * MARGIN,
         "margin_another_day_percent": 100 * MARGIN_ANOTHER_DAY,
         "margin_unknown_percent": 100 * MARGIN_UNKNOWN,

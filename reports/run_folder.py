@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from probe_agent import foreign
-from probe_agent import schema as agent_schema
 
 from . import schema
 
@@ -166,7 +165,7 @@ def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
 
 def _measurement(path: Path) -> Measurement:
     document = load(path)
-    agent_schema.check("result", document)
+    schema.check_result(document)
     return Measurement(
         started=document["started"],
         finished=document["finished"],
