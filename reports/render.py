@@ -37,6 +37,7 @@ from . import (
 )
 from .documents import Document
 from .fleet import Row
+from .fleet_page import Fleet
 from .run_folder import Host, Run
 from .tables import Table
 
@@ -107,10 +108,20 @@ def host_files(run: Run, host: Host, row: Row) -> Iterator[tuple[str, str | None
 def fleet_files(run: Run, rows: list[Row]) -> Iterator[tuple[str, str | None]]:
     """Yield path and content of the files about the whole fleet."""
     found = fleet_page.of(rows)
+    page = fleet_view(run, found)
+    yield "fleet.json", _checked("fleet", fleet_page.document(run, found))
+    yield "fleet.md", to_markdown("fleet", page)
+    yield "index.html", to_html("fleet", page)
+    named = [each for section in page["sections"] for each in tables.named(section)]
+    yield from _csv(run, TABLES, [("hosts-1", page["table"]), *named] if rows else [])
+
+
+def fleet_view(run: Run, found: Fleet) -> dict[str, Any]:
+    """Return what the templates of the fleet print."""
     strips, more_strips = fleet_page.strips(found)
-    page = {
+    return {
         "run": run,
-        "states": fleet.counts(rows),
+        "states": fleet.counts(found.rows),
         "kinds": found.kinds.values(),
         "sentences": fleet_page.sentences(found),
         "table": fleet_page.hosts_table(found),
@@ -121,11 +132,6 @@ def fleet_files(run: Run, rows: list[Row]) -> Iterator[tuple[str, str | None]]:
         "sections": fleet_page.sections(found),
         "script": SCRIPT,
     }
-    yield "fleet.json", _checked("fleet", fleet_page.document(run, found))
-    yield "fleet.md", to_markdown("fleet", page)
-    yield "index.html", to_html("fleet", page)
-    named = [each for section in page["sections"] for each in tables.named(section)]
-    yield from _csv(run, TABLES, [("hosts-1", page["table"]), *named] if rows else [])
 
 
 def _csv(run: Run, folder: str, named: Iterable[tuple[str, Table]]) -> Iterator[tuple[str, str | None]]:

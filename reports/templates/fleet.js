@@ -71,7 +71,7 @@
       placed.push(...rows);
     }
     body.replaceChildren(...placed);
-    const lines = units.length === shown.length ? "" : ` in ${units.length} lines`;
+    const lines = units.length === shown.length ? "" : ` in ${units.length} line${units.length === 1 ? "" : "s"}`;
     count.textContent = `${shown.length} of ${hosts.length} hosts shown${lines}`;
   }
 
