@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from . import figures, fleet, fleet_groups, fleet_settings, fleet_strips, fleet_twins, tables
@@ -20,6 +20,9 @@ from .tables import Cell, Column, Section, Table
 
 NAMED = 10  # hosts that a line names; fleet.json has all
 SAID = 5  # outliers that the summary names
+TONES = {"worse": "bad", "better": "good", "": ""}
+LABEL_LIMIT = 80  # characters of a kind's name
+IN_MARKDOWN = 100  # groups: a comment on a pull request takes 64 KiB
 COMPARING = ("figures", "found")  # of a row, what only the comparison with others needs
 HEADLINE_SHOWN = (
     ("cold_load_s", Column("Cold load", "s", numeric=True), tables.seconds),
@@ -145,7 +148,7 @@ def groups_table(found: Fleet) -> Table:
         _, *cells = _cells(group, shown, unusual)
         rows.append((tables.count(len(group)), tables.text(_names([row.host for row in group])), *cells))
     columns = (Column("Hosts", numeric=True), Column("Which", wide=True), *others)
-    return Table("Hosts, those that are alike in one row", columns, tuple(rows), HOSTS_NOTE)
+    return Table("Hosts, those that are alike in one row", columns, tuple(rows), HOSTS_NOTE, limit=IN_MARKDOWN)
 
 
 def groups(found: Fleet) -> Iterator[Group]:
@@ -164,6 +167,7 @@ def groups(found: Fleet) -> Iterator[Group]:
 
 
 def outliers_table(found: Fleet) -> Table:
+    pages = {row.host: row.files.get("page", "") for row in found.rows}
     return Table(
         "Figures unlike those of the twins",
         (
@@ -179,7 +183,7 @@ def outliers_table(found: Fleet) -> Table:
         ),
         tuple(
             (
-                Cell(each.host, link=_page(found, each.host)),
+                Cell(each.host, link=pages[each.host]),
                 tables.text(each.title),
                 tables.percent(each.off_percent),
                 tables.text("worse", "bad") if each.worse else tables.text("better", "good"),
@@ -200,8 +204,7 @@ def settings_table(found: Fleet) -> Table:
     """Return a row for each value of each setting that differs, the usual one first."""
     rows = []
     for each in found.differing:
-        whose = "all others" if len(each.others) > 1 or each.usual_hosts > NAMED else ""
-        rows.append(_value(each.setting, each.usual, each.usual_hosts, whose or "the others", "calm"))
+        rows.append(_value(each.setting, each.usual, each.usual_hosts, "all others", ""))
         rows += [_value(each.setting, value, len(some), _names(some), "changed") for value, some in each.others]
     return Table(
         "Settings by value",
@@ -238,7 +241,7 @@ def _kinds(rows: Sequence[Row]) -> dict[str, str]:
         if row.fingerprint:
             nodes.setdefault(row.fingerprint, []).append(row)
     return {
-        kind: f"{kind[:8]}: {some[0].model or 'no model'} on {some[0].device or 'no device'}"
+        kind: f"{kind[:8]}: {some[0].model or 'no model'} on {some[0].device or 'no device'}"[:LABEL_LIMIT]
         for kind, some in sorted(nodes.items(), key=lambda each: -len(each[1]))
     }
 
@@ -275,25 +278,24 @@ def _cells(
 ) -> Iterator[Cell]:
     """Yield the cells of one host, or of several that are alike: then the first one's words and the medians."""
     first = rows[0]
-    odd = {each.metric: each for each in unusual.get(first.host, ())}
+    unlike = unusual.get(first.host, ())
+    odd = {each.metric: each for each in unlike}
     yield Cell(first.host, link=first.files.get("page", ""))
     yield tables.toned(first.state)
-    yield tables.text(_unlike(list(odd.values())), "bad" if _off(odd.values()) == "worse" else "good" if odd else "")
+    yield tables.text(_unlike(unlike), TONES[_off(unlike)])
     yield tables.text(fleet.why(first))
     yield tables.text(fleet.before_after(first.settings.get(settings.THP)))
     for name, _, show in shown:
         values = [row.headline[name] for row in rows if name in row.headline]
         cell = show(statistics.median(values) if values else None)
-        tone = ("bad" if odd[name].worse else "good") if name in odd else ""
-        yield Cell(cell.text, cell.value, tone)
+        yield replace(cell, tone=TONES[_off([odd[name]])] if name in odd else "")
     yield tables.text(_called(first))
     yield tables.text(fleet.advice(first))
     yield tables.text(first.fingerprint[:8])
 
 
-def _off(found: Any) -> str:
-    words = ["worse" if each.worse else "better" for each in found]
-    return max(words, default="")
+def _off(found: Collection[Outlier]) -> str:
+    return "worse" if any(each.worse for each in found) else "better" if found else ""
 
 
 def _off_by(each: Outlier) -> str:
@@ -320,10 +322,6 @@ def _called(row: Row) -> str:
 def _names(hosts: Sequence[str]) -> str:
     more = f" and {len(hosts) - NAMED:,} more" if len(hosts) > NAMED else ""
     return f"{', '.join(hosts[:NAMED])}{more}"
-
-
-def _page(found: Fleet, host: str) -> str:
-    return next((row.files.get("page", "") for row in found.rows if row.host == host), "")
 
 
 def _value(setting: str, value: str | None, hosts: int, which: str, tone: str) -> tuple[Cell, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import resource
 import sys
@@ -19,6 +20,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:1] = [str(ROOT)]  # this folder goes: its statistics.py is not Python's
+
+import numpy  # noqa: E402
 
 from reports import fleet, render, run_folder  # noqa: E402
 
@@ -72,17 +75,23 @@ def make(folder: Path, hosts: int) -> None:
     (folder / "run.json").write_text(json.dumps({"schema_version": 1, "run_id": folder.name, **run}))
 
 
+def seconds() -> numpy.ndarray:
+    """Return the time, and what CPU time this process and those that it waited for have taken."""
+    return numpy.array((time.perf_counter(), sum(os.times()[:4])))
+
+
 def measure(folder: Path) -> None:
     run = run_folder.read(folder)
-    began = time.perf_counter()
+    began = seconds()
     rows = render.render(run)
-    whole_s = time.perf_counter() - began
-    began = time.perf_counter()
+    whole = seconds() - began
+    began = seconds()
     for path, content in render.fleet_files(run, rows):
         render.write(run.path / path, content)
-    fleet_s = time.perf_counter() - began
+    alone = seconds() - began
     print(fleet.totals(rows))
-    print(f"fleet page alone: {fleet_s:.1f} s; all hosts and the fleet: {whole_s:.1f} s")
+    for what, (wall_s, cpu_s) in (("fleet page alone", alone), ("all hosts and the fleet", whole)):
+        print(f"{what}: {wall_s:.1f} s, of {len(os.sched_getaffinity(0))} CPUs {cpu_s:.1f} s")
     for name in ("index.html", "fleet.json", "fleet.md"):
         print(f"{name}: {(folder / name).stat().st_size / 2**20:.2f} MiB")
     written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

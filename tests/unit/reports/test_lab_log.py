@@ -1,4 +1,4 @@
-"""LOG.md: the labs' template, its figures those of the result, its commands such that a shell takes them as they are."""
+"""LOG.md: the labs' template, its figures those of the result, its commands such that a shell takes them."""
 
 import json
 import re
