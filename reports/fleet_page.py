@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import compress
 from typing import Any
 
 from . import figures, fleet, fleet_groups, fleet_settings, fleet_strips, fleet_twins, tables
@@ -19,18 +20,17 @@ from .statistics import CALLED
 from .tables import Cell, Column, Section, Table
 
 NAMED = 10  # hosts that a line names; fleet.json has all
+NAMED_ALIKE = 3  # the same of a line that can be opened
 SAID = 5  # outliers that the summary names
 TONES = {"worse": "bad", "better": "good", "": ""}
 LABEL_LIMIT = 80  # characters of a kind's name
 IN_MARKDOWN = 100  # groups: a comment on a pull request takes 64 KiB
 COMPARING = ("figures", "found")  # of a row, what only the comparison with others needs
-HEADLINE_SHOWN = (
+SHOWN = (
     ("cold_load_s", Column("Cold load", "s", numeric=True), tables.seconds),
     ("warm_load_s", Column("Warm load", "s", numeric=True), tables.seconds),
     ("warm_first_token_s", Column("First token, warm", "s", numeric=True), tables.seconds),
     ("glibc_gen_latency_s", Column("Generation, glibc", "s", numeric=True), tables.seconds),
-)
-SERVED_SHOWN = (
     ("warm_ready_s", Column("Server ready, warm", "s", numeric=True), tables.seconds),
     ("cold_first_ttft_s", Column("First request, cold", "ms", numeric=True), tables.milliseconds),
     ("warm_first_ttft_s", Column("First request, warm", "ms", numeric=True), tables.milliseconds),
@@ -38,7 +38,29 @@ SERVED_SHOWN = (
     ("concurrent_tokens_per_s", Column("All at once", "tokens/s", numeric=True), tables.rate),
     ("saturation_concurrency", Column("Saturates at", "requests", numeric=True), tables.count),
 )
-SHOWN_FIRST = tuple(name for name, *_ in (*HEADLINE_SHOWN, *SERVED_SHOWN))
+COLUMNS = (
+    Column("Host"),
+    Column("State"),
+    Column("Unlike its twins"),
+    Column("Reason", wide=True),
+    Column("THP"),
+    *(column for _, column, _ in SHOWN),
+    Column("Levers called"),
+    Column("What to do", wide=True),
+    Column("Fingerprint"),
+)
+HOSTS_NOTE = (
+    "Figures are medians over the processes of result.json, and of hosts folded together over those. A dash stands for "
+    "what was not measured."
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of the hosts' table, those that no host fills left out, and the cells of hosts that are one line."""
+
+    columns: tuple[Column, ...]
+    cells: Callable[[Sequence[Row]], tuple[Cell, ...]]
 
 
 @dataclass(frozen=True)
@@ -133,37 +155,36 @@ def sentences(found: Fleet) -> list[str]:
 
 def hosts_table(found: Fleet) -> Table:
     """Return a row for every host, those that are not well first."""
-    unusual = _by_host(found.outliers)
-    shown = _shown(found)
-    rows = tuple(tuple(_cells((row,), shown, unusual)) for group in found.groups for row in group)
-    return Table("Every inventory host", _columns(shown), rows, HOSTS_NOTE, limit=len(rows))
+    layout = _layout(found)
+    rows = tuple(layout.cells((row,)) for group in found.groups for row in group)
+    return Table("Every inventory host", layout.columns, rows, HOSTS_NOTE, limit=len(rows))
 
 
 def groups_table(found: Fleet) -> Table:
     """Return a row for every group of hosts that are alike, its figures their medians."""
-    unusual, shown = _by_host(found.outliers), _shown(found)
-    _, *others = _columns(shown)
+    layout = _layout(found)
     rows = []
     for group in found.groups:
-        _, *cells = _cells(group, shown, unusual)
-        rows.append((tables.count(len(group)), tables.text(_names([row.host for row in group])), *cells))
-    columns = (Column("Hosts", numeric=True), Column("Which", wide=True), *others)
+        _, *cells = layout.cells(group)
+        rows.append((tables.count(len(group)), tables.text(_names([row.host for row in group], NAMED)), *cells))
+    columns = (Column("Hosts", numeric=True), Column("Which", wide=True), *layout.columns[1:])
     return Table("Hosts, those that are alike in one row", columns, tuple(rows), HOSTS_NOTE, limit=IN_MARKDOWN)
 
 
 def groups(found: Fleet) -> Iterator[Group]:
     """Yield what the page's table consists of."""
-    unusual, shown = _by_host(found.outliers), _shown(found)
+    unusual, layout = _by_host(found.outliers), _layout(found)
     numbers = {kind: str(number) for number, kind in enumerate(found.kinds)}
 
     def line(rows: Sequence[Row]) -> Line:
         first = rows[0]
-        cells = tuple(_cells(rows, shown, unusual))
-        return Line(cells, first.state, numbers.get(first.fingerprint, ""), _off(unusual.get(first.host, ())))
+        return Line(
+            layout.cells(rows), first.state, numbers.get(first.fingerprint, ""), _off(unusual.get(first.host, ()))
+        )
 
     for group in found.groups:
         head = line(group) if len(group) > 1 else None
-        yield Group(tuple(line((row,)) for row in group), head, _names([row.host for row in group]))
+        yield Group(tuple(line((row,)) for row in group), head, _names([row.host for row in group], NAMED_ALIKE))
 
 
 def outliers_table(found: Fleet) -> Table:
@@ -205,7 +226,7 @@ def settings_table(found: Fleet) -> Table:
     rows = []
     for each in found.differing:
         rows.append(_value(each.setting, each.usual, each.usual_hosts, "all others", ""))
-        rows += [_value(each.setting, value, len(some), _names(some), "changed") for value, some in each.others]
+        rows += [_value(each.setting, value, len(some), _names(some, NAMED), "changed") for value, some in each.others]
     return Table(
         "Settings by value",
         (Column("Setting"), Column("Value", wide=True), Column("Hosts", numeric=True), Column("Which", wide=True)),
@@ -217,8 +238,9 @@ def settings_table(found: Fleet) -> Table:
 def strips(found: Fleet) -> tuple[list[Strip], list[Strip]]:
     """Return the strips of the figures that the table shows, and those of all others."""
     made = fleet_strips.strips(found.rows, found.kinds, found.outliers)
-    first = [strip for name in SHOWN_FIRST for strip in made if strip.metric == name]
-    return first, [strip for strip in made if strip.metric not in SHOWN_FIRST]
+    names = [name for name, *_ in SHOWN]
+    first = [strip for name in names for strip in made if strip.metric == name]
+    return first, [strip for strip in made if strip.metric not in names]
 
 
 def sections(found: Fleet) -> list[Section]:
@@ -226,12 +248,6 @@ def sections(found: Fleet) -> list[Section]:
     parts = (("outliers", "Unlike their twins", outliers_table), ("settings", "Settings that differ", settings_table))
     made = [Section(anchor, title, tables=(table(found),)) for anchor, title, table in parts]
     return [section for section in made if section.tables[0].rows]
-
-
-HOSTS_NOTE = (
-    "Figures are medians over the processes of result.json, and of hosts folded together over those. A dash stands for "
-    "what was not measured."
-)
 
 
 def _kinds(rows: Sequence[Row]) -> dict[str, str]:
@@ -253,29 +269,14 @@ def _by_host(found: Sequence[Outlier]) -> dict[str, list[Outlier]]:
     return by_host
 
 
-def _shown(found: Fleet) -> list[tuple[str, Column, Any]]:
-    """Return the figures that have a column; those of a server only where one was measured."""
-    served = [part for part in SERVED_SHOWN if any(part[0] in row.headline for row in found.rows)]
-    return [*HEADLINE_SHOWN, *served]
+def _layout(found: Fleet) -> Layout:
+    unusual = _by_host(found.outliers)
+    alone = [tuple(_cells((row,), unusual)) for row in found.rows]
+    filled = [any(cell.text != figures.NOTHING for cell in column) for column in zip(*alone, strict=True)]
+    return Layout(tuple(compress(COLUMNS, filled)), lambda rows: tuple(compress(_cells(rows, unusual), filled)))
 
 
-def _columns(shown: Sequence[tuple[str, Column, Any]]) -> tuple[Column, ...]:
-    return (
-        Column("Host"),
-        Column("State"),
-        Column("Unlike its twins"),
-        Column("Reason", wide=True),
-        Column("THP"),
-        *(column for _, column, _ in shown),
-        Column("Levers called"),
-        Column("What to do", wide=True),
-        Column("Fingerprint"),
-    )
-
-
-def _cells(
-    rows: Sequence[Row], shown: Sequence[tuple[str, Column, Any]], unusual: Mapping[str, Sequence[Outlier]]
-) -> Iterator[Cell]:
+def _cells(rows: Sequence[Row], unusual: Mapping[str, Sequence[Outlier]]) -> Iterator[Cell]:
     """Yield the cells of one host, or of several that are alike: then the first one's words and the medians."""
     first = rows[0]
     unlike = unusual.get(first.host, ())
@@ -285,7 +286,7 @@ def _cells(
     yield tables.text(_unlike(unlike), TONES[_off(unlike)])
     yield tables.text(fleet.why(first))
     yield tables.text(fleet.before_after(first.settings.get(settings.THP)))
-    for name, _, show in shown:
+    for name, _, show in SHOWN:
         values = [row.headline[name] for row in rows if name in row.headline]
         cell = show(statistics.median(values) if values else None)
         yield replace(cell, tone=TONES[_off([odd[name]])] if name in odd else "")
@@ -319,9 +320,9 @@ def _called(row: Row) -> str:
     return "; ".join([*said, f"{rest} without" if said else f"none of {rest}"] if rest else said)
 
 
-def _names(hosts: Sequence[str]) -> str:
-    more = f" and {len(hosts) - NAMED:,} more" if len(hosts) > NAMED else ""
-    return f"{', '.join(hosts[:NAMED])}{more}"
+def _names(hosts: Sequence[str], most: int) -> str:
+    more = f" and {len(hosts) - most:,} more" if len(hosts) > most else ""
+    return f"{', '.join(hosts[:most])}{more}"
 
 
 def _value(setting: str, value: str | None, hosts: int, which: str, tone: str) -> tuple[Cell, ...]:
