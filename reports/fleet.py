@@ -18,6 +18,7 @@ from . import (
     fleet_figures,
     headlines,
     metrics,
+    prometheus,
     recommendations,
     recommended_vars,
 )
@@ -104,6 +105,7 @@ def files(host: Host, state: str, recommends: bool) -> dict[str, str]:
     names |= {"log": documents.LOG} if host.measured else {}
     names |= {"recommended_vars": recommended_vars.NAME} if recommends else {}
     names |= {"certificate": certificate.NAME} if certificate.earned(host, state) else {}
+    names |= {"metrics": prometheus.NAME} if host.result else {}
     names |= {file.what: file.name for file in documents.of(host)}
     names |= {name.removesuffix(".json"): name for name in host.raw}
     return {what: f"{host.folder}/{name}" for what, name in names.items()}
