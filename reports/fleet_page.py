@@ -21,7 +21,7 @@ from .tables import Cell, Column, Section, Table
 
 NAMED = 10  # hosts that a line names; fleet.json has all
 NAMED_ALIKE = 3  # the same of a line that can be opened
-SAID = 5  # outliers that the summary names
+SAID = 5  # hosts or settings that the summary names
 TONES = {"worse": "bad", "better": "good", "": ""}
 LABEL_LIMIT = 80  # characters of a kind's name
 IN_MARKDOWN = 100  # groups: a comment on a pull request takes 64 KiB
@@ -45,7 +45,7 @@ COLUMNS = (
     Column("Reason", wide=True),
     Column("THP"),
     *(column for _, column, _ in SHOWN),
-    Column("Levers called"),
+    Column("Levers called", wide=True),
     Column("What to do", wide=True),
     Column("Fingerprint"),
 )
@@ -135,12 +135,11 @@ def sentences(found: Fleet) -> list[str]:
     said = fleet.sentences(found.rows)
     measured = [row for row in found.rows if row.figures]
     compared = [nodes for nodes in fleet_twins.kinds(found.rows).values() if len(nodes) >= TWINS_LEAST]
-    worse = [each for each in found.outliers if each.worse]
+    worse = _by_host([each for each in found.outliers if each.worse])
     if worse:
-        named = "; ".join(f"{each.host} {_off_by(each)}" for each in worse[:SAID])
-        more = f"; and {len(worse) - SAID:,} more" if len(worse) > SAID else ""
-        hosts = figures.plural(len({each.host for each in worse}), "host")
-        said.append(f"Worse than their twins, {hosts}: {named}{more}.")
+        named = "; ".join(f"{host}, {_unlike(off)}" for host, off in list(worse.items())[:SAID])
+        more = f"; and {figures.plural(len(worse) - SAID, 'more host')}" if len(worse) > SAID else ""
+        said.append(f"Worse than their twins: {named}{more}.")
     elif compared:
         said.append(f"No host is worse than its twins; {sum(map(len, compared)):,} have enough of them to tell.")
     elif len(measured) > 1:
@@ -299,16 +298,12 @@ def _off(found: Collection[Outlier]) -> str:
     return "worse" if any(each.worse for each in found) else "better" if found else ""
 
 
-def _off_by(each: Outlier) -> str:
-    return f"{each.title} {figures.percent(each.off_percent)} %"
-
-
 def _unlike(found: Sequence[Outlier]) -> str:
     """Name what is farthest off, the worse first, as the outliers come."""
     if not found:
         return ""
     more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{_off_by(found[0])}{more}"
+    return f"{found[0].title} {figures.percent(found[0].off_percent)} %{more}"
 
 
 def _called(row: Row) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -13,6 +13,7 @@ from .fleet import Row
 from .fleet_twins import Outlier
 
 LINES = 8  # kinds of a fleet that get a line of their own; the others share one
+LABEL = 8  # characters of a fingerprint
 NAMED = 5  # hosts that the text alternative names
 WIDTH, HEIGHT = 200, 14
 GOLDEN = 0.618034  # steps of it spread dots evenly over a line's height, however many there are
@@ -50,8 +51,8 @@ class Strip:
     lines: tuple[Line, ...]
 
 
-def strips(rows: Sequence[Row], labels: Mapping[str, str], found: Sequence[Outlier]) -> list[Strip]:
-    """Return a strip for each figure that two hosts have. `labels` names the fingerprints, the largest first."""
+def strips(rows: Sequence[Row], kinds: Collection[str], found: Sequence[Outlier]) -> list[Strip]:
+    """Return a strip for each figure that two hosts have. `kinds` are the fingerprints, the largest first."""
     values: dict[str, list[tuple[str, str, float]]] = {}
     titles: dict[str, str] = {}
     for row in rows:
@@ -60,7 +61,7 @@ def strips(rows: Sequence[Row], labels: Mapping[str, str], found: Sequence[Outli
             values.setdefault(each.name, []).append((row.fingerprint, row.host, each.median))
     unusual = {(each.metric, each.host): each for each in found}
     return [
-        _strip(metric, titles[metric], points, labels, unusual) for metric, points in values.items() if len(points) > 1
+        _strip(metric, titles[metric], points, kinds, unusual) for metric, points in values.items() if len(points) > 1
     ]
 
 
@@ -68,24 +69,29 @@ def unit(metric: str) -> str:
     return next((name for end, name in UNITS.items() if metric.endswith(end)), "")
 
 
+def _shown(metric: str) -> Callable[[float | None], str]:
+    return figures.seconds if unit(metric) == "s" else figures.digits
+
+
 def _strip(
     metric: str,
     title: str,
     points: Sequence[tuple[str, str, float]],
-    labels: Mapping[str, str],
+    kinds: Collection[str],
     unusual: Mapping[tuple[str, str], Outlier],
 ) -> Strip:
     low, high = min(value for *_, value in points), max(value for *_, value in points)
-    own = list(labels)[:LINES]
+    own = list(kinds)[:LINES]
     by_kind: dict[str, list[tuple[str, float]]] = {}
     for kind, host, value in points:
         by_kind.setdefault(kind if kind in own else "", []).append((host, value))
     lines = [
-        _line(labels[kind] if kind in own else "other kinds", by_kind[kind], (low, high), metric, unusual)
+        _line(kind[:LABEL] if kind in own else "others", by_kind[kind], (low, high), metric, unusual)
         for kind in [*own, ""]
         if kind in by_kind
     ]
-    return Strip(metric, title, unit(metric), figures.digits(low), figures.digits(high), tuple(lines))
+    show = _shown(metric)
+    return Strip(metric, title, unit(metric), show(low), show(high), tuple(lines))
 
 
 def _line(
@@ -105,6 +111,7 @@ def _line(
             f"M{_place(value, ends):.4g} {height:.3g}h0"
         )
         said += [f"{host} {figures.percent(odd.off_percent)} %"] if odd else []
+    show = _shown(metric)
     middle = statistics.median(value for _, value in points)
     values = [value for _, value in points]
     more = f" and {len(said) - NAMED} more" if len(said) > NAMED else ""
@@ -112,10 +119,10 @@ def _line(
     return Line(
         label,
         len(points),
-        figures.digits(middle),
+        show(middle),
         f"{_place(middle, ends):.4g}",
-        f"{figures.plural(len(points), 'host')}, from {figures.digits(min(values))} to {figures.digits(max(values))}, "
-        f"median {figures.digits(middle)}{unlike}",
+        f"{figures.plural(len(points), 'host')}, from {show(min(values))} to {show(max(values))}, "
+        f"median {show(middle)}{unlike}",
         **{name: Markup("".join(path)) for name, path in dots.items()},  # noqa: S704 - numbers only
     )
 

@@ -125,7 +125,7 @@ def fleet_view(run: Run, found: Fleet) -> dict[str, Any]:
     return {
         "run": run,
         "states": fleet.counts(found.rows),
-        "kinds": found.kinds.values(),
+        "kinds": list(found.kinds.values()),
         "sentences": fleet_page.sentences(found),
         "table": fleet_page.hosts_table(found),
         "groups": list(fleet_page.groups(found)),

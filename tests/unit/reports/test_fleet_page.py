@@ -117,17 +117,17 @@ def test_a_strip_has_a_dot_for_every_host_and_says_it_in_words():
     nodes = [*rows(1, 1, 1, 1, 1, 2), row("other", 3, fingerprint="another")]
     found = fleet_page.of(nodes)
     ((strip,), more) = fleet_page.strips(found)
-    assert (strip.low, strip.high, strip.unit, more) == ("1.00", "3.00", "s", [])
+    assert (strip.low, strip.high, strip.unit, more) == ("1.000", "3.000", "s", [])
     usual, lone = strip.lines
     assert (usual.usual.count("M"), usual.worse.count("M"), lone.usual.count("M")) == (5, 1, 1)
-    assert usual.alternative == "6 hosts, from 1.00 to 2.00, median 1.00; unlike their twins: n5 +100 %"
+    assert usual.alternative == "6 hosts, from 1.000 to 2.000, median 1.000; unlike their twins: n5 +100 %"
 
 
 def test_a_fleet_of_many_kinds_has_few_lines():
     nodes = [row(f"n{number}", number + 1, fingerprint=f"kind{number}") for number in range(50)]
     ((strip,), _) = fleet_page.strips(fleet_page.of(nodes))
     assert [line.hosts for line in strip.lines] == [1] * fleet_strips.LINES + [50 - fleet_strips.LINES]
-    assert strip.lines[-1].label == "other kinds"
+    assert strip.lines[-1].label == "others"
 
 
 def rendered(run):
@@ -159,7 +159,7 @@ def test_fleet_json_has_groups_outliers_and_settings(make_run, document):
     }
     (differing,) = found["differing_settings"]
     assert (differing["setting"], differing["others"]) == ("THP defrag", [{"value": "always", "hosts": ["n5"]}])
-    assert "Worse than their twins, 1 host: n3 load, cold +200 %" in page
+    assert "Worse than their twins: n3, load, cold +200 % (1 more)." in page
 
 
 def test_every_table_is_a_csv_beside_its_page_and_stale_ones_go(make_run, document):
