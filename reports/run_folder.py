@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from probe_agent import foreign
-from probe_agent import schema as agent_schema
 
 from . import schema
 
@@ -102,8 +101,11 @@ class Run:
 
     def hosts(self) -> Iterator[Host]:
         """Yield each inventory host in the order of run.json, read one at a time: a fleet's results are large."""
-        for name, entry in self.entries.items():
-            yield _host(self.path, name, entry)
+        yield from map(self.host, self.entries)
+
+    def host(self, name: str) -> Host:
+        """Read what came back from one inventory host."""
+        return _host(self.path, name, self.entries[name])
 
 
 def read(path: Path) -> Run:
@@ -164,7 +166,7 @@ def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
 def measurement(path: Path) -> Measurement:
     """Read one result of the agent. Raises ValueError in words, OSError where the disk does."""
     document = load(path)
-    agent_schema.check("result", document)
+    schema.check_result(document)
     return Measurement(
         started=document["started"],
         finished=document["finished"],
