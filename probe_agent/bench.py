@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import os
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from . import gpu
 from .arms import Arm, Stack
-from .engines import QUIET, fresh, vllm_server
+from .clock import PROCESSES, READING, REQUESTS, Clock
+from .engines import QUIET, client, fresh, vllm_server
 from .engines.servers import Servers
 from .engines.vllm_server import Server, Start
 from .host import numa, proof
@@ -46,6 +48,7 @@ class Bench:
     progress: Progress
     deadline: float
     servers: Servers
+    clock: Clock = field(default_factory=Clock)
 
     def process(
         self, arm: Arm, new_tokens: int, generations: int, pin_mb: int = 0
@@ -65,7 +68,7 @@ class Bench:
         }
         prepare = functools.partial(numa.bind, numa.best()) if arm.binds else None
         load = os.getloadavg()[0]
-        done = fresh.run(CHILD, job, {**QUIET, **arm.environment(stack().torch or "")}, self.deadline, prepare)
+        done = self.child(CHILD, job, arm.environment(stack().torch or ""), prepare=prepare)
         stages = {f"{name}_s": seconds for name, seconds in done.stages_s.items()}
         memory = asdict(proof.total(done.proof.tree))
         memory["allocators"] = list(memory["allocators"])
@@ -78,6 +81,25 @@ class Bench:
             "device": done.reply["device"],
         }
         return row, done
+
+    def child(
+        self,
+        module: str,
+        job: dict[str, Any],
+        environment: dict[str, str],
+        deadline: float | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> fresh.Finished:
+        """Run one fresh process; as `fresh.run`, before `deadline` or the run's. Raises ProcessFailed."""
+        with self.clock.of(PROCESSES):
+            done = fresh.run(module, job, {**QUIET, **environment}, deadline or self.deadline, prepare)
+        self.clock.move(done.held_s, PROCESSES, READING)
+        return done
+
+    def send(self, server: Server, requests: list[client.Request], concurrency: int) -> client.Load:
+        """Send requests to a server and return what became of each."""
+        with self.clock.of(REQUESTS):
+            return client.send(server.url, server.served_name, requests, concurrency, self.deadline, server.check)
 
     def needs_server(self) -> None:
         """Raise Skipped where no vLLM server is started: by the profile, or for want of vLLM."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from . import fingerprint, resume
 from .bench import Bench, Skipped
+from .clock import MODEL, Clock, timing
 from .engines.fresh import ProcessFailed, last_words, python_path
 from .engines.servers import Servers
 from .host import cgroup, loans, state
@@ -85,33 +86,36 @@ def _previous(spec: Spec, out: Path) -> dict[str, Any] | None:
 def _measure(
     spec: Spec, previous: dict[str, Any] | None, result: ResultFile, progress: Progress, deadline: float
 ) -> None:
+    clock = Clock()
     result.describe(host_memory=state.read())
-    model = _prepare(spec, deadline)
+    with clock.of(MODEL):
+        model = _prepare(spec, deadline)
     result.describe(fingerprint=fingerprint.read(spec, model, result.document["host_memory"]["memory_total_mb"]))
     kept = resume.kept(previous, result.document) if previous else {}
     result.take(kept)
     progress.leave_out(set(kept))
-    servers = Servers(spec, model, result.path.parent, deadline)
+    servers = Servers(spec, model, result.path.parent, deadline, clock)
     try:
-        _probe_all(Bench(spec, model, progress, deadline, servers), result, set(kept))
+        _probe_all(Bench(spec, model, progress, deadline, servers, clock), result, set(kept))
     finally:
         servers.stop()
-        result.describe(server_logs=servers.logs())
+        result.describe(server_logs=servers.logs(), timing=timing(clock.read()))
 
 
 def _probe_all(bench: Bench, result: ResultFile, kept: set[str]) -> None:
     for name in [name for name in bench.spec.probes if name not in kept]:
-        probe = PROBES[name]
+        probe, before = PROBES[name], bench.clock.read()
         bench.progress.phase(name)
+        status, reason = "ok", ""
         try:
             for row in probe.rows(bench):
                 result.add(name, row)
         except Skipped as why:
-            result.close(name, "skipped", str(why))
+            status, reason = "skipped", str(why)
         except (ProcessFailed, ValueError) as why:
-            result.close(name, "failed", str(why), **_conclusions(probe, bench, result.samples(name)))
-        else:
-            result.close(name, "ok", **_conclusions(probe, bench, result.samples(name)))
+            status, reason = "failed", str(why)
+        parts = {} if status == "skipped" else _conclusions(probe, bench, result.samples(name))
+        result.close(name, status, reason, **parts, timing=timing(bench.clock.read(), before))
 
 
 def _conclusions(probe: ModuleType, bench: Bench, samples: list[dict[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import gpu, models, placement
 from ..arms import ARMS, CONTROL
-from ..bench import QUIET, Bench
+from ..bench import Bench
 from ..engines import fresh
 from ..host import topology
 from . import cold, medians
@@ -85,7 +85,7 @@ def _transfers(bench: Bench) -> list[Row]:
 
 
 def _child(bench: Bench, job: dict[str, Any]) -> list[Row]:
-    return fresh.run(CHILD, job, {**QUIET, **ARMS[CONTROL].environment()}, bench.deadline).reply["rows"]
+    return bench.child(CHILD, job, ARMS[CONTROL].environment()).reply["rows"]
 
 
 def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[str, Any]:

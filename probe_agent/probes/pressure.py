@@ -21,6 +21,7 @@ from typing import Any
 from .. import models
 from ..arms import ARMS, CONTROL
 from ..bench import Bench, Skipped
+from ..clock import PAGE_CACHE
 from ..engines import balloon
 from ..engines.balloon import Balloon
 from ..host import cgroup, meminfo, pagecache
@@ -85,7 +86,9 @@ def rows(bench: Bench) -> Iterator[Row]:
                         room_bytes=int(level * planned.pressed_bytes),
                         floor_kb=planned.floor_kb,
                     )
-                    yield {"level": level, "block": block, "position": position, **_sample(bench, files, job)}
+                    with bench.clock.of(PAGE_CACHE):
+                        row = _sample(bench, files, job)
+                    yield {"level": level, "block": block, "position": position, **row}
         finally:
             pagecache.evict(files)  # or their pages would keep the removed cgroup in the kernel's memory
 
