@@ -32,7 +32,13 @@ def stack() -> Stack:
         torch = metadata.version("torch")
     except metadata.PackageNotFoundError:
         torch = None
-    return Stack(torch, len(gpu.devices()))
+    return Stack(torch, len(gpu.chosen()))
+
+
+def _address(device: str) -> str:
+    """Return where on PCI a GPU sits: `device`, or the one that processes take first. Empty where there is none."""
+    uuid = device or next(iter(gpu.chosen()), "")
+    return next((link["pci_bus_id"] or "" for link in gpu.links() if link["uuid"] == uuid), "")
 
 
 class Skipped(Exception):
@@ -51,11 +57,12 @@ class Bench:
     clock: Clock = field(default_factory=Clock)
 
     def process(
-        self, arm: Arm, new_tokens: int, generations: int, pin_mb: int = 0
+        self, arm: Arm, new_tokens: int, generations: int, pin_mb: int = 0, device: str = ""
     ) -> tuple[dict[str, Any], fresh.Finished]:
         """Measure one fresh process. Returns the row every probe keeps, and all that the process gave.
 
-        On a node with a GPU it pins `pin_mb` MiB when all else is done.
+        On a node with a GPU it pins `pin_mb` MiB when all else is done. `device` is the UUID of another GPU than the
+        first that is visible.
         """
         if time.monotonic() >= self.deadline:
             raise fresh.ProcessFailed(f"the deadline of {self.spec.deadline_s} s came before all samples were taken")
@@ -66,9 +73,10 @@ class Bench:
             "generations": generations,
             "pin_mb": pin_mb,
         }
-        prepare = functools.partial(numa.bind, numa.best()) if arm.binds else None
+        prepare = functools.partial(numa.bind, numa.best(_address(device))) if arm.binds else None
         load = os.getloadavg()[0]
-        done = self.child(CHILD, job, arm.environment(stack().torch or ""), prepare=prepare)
+        environment = {**arm.environment(stack().torch or ""), **gpu.environment([device] if device else [])}
+        done = self.child(CHILD, job, environment, prepare=prepare)
         stages = {f"{name}_s": seconds for name, seconds in done.stages_s.items()}
         memory = asdict(proof.total(done.proof.tree))
         memory["allocators"] = list(memory["allocators"])
@@ -79,6 +87,7 @@ class Bench:
             "wall_real_s": done.wall_s,
             **memory,
             "device": done.reply["device"],
+            **({"gpu": done.reply["gpu"]} if done.reply["gpu"] else {}),
         }
         return row, done
 

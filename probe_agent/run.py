@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import fingerprint, resume
+from . import fingerprint, gpu, resume
 from .bench import Bench, Skipped
 from .clock import MODEL, Clock, timing
 from .engines.fresh import ProcessFailed, last_words, python_path
@@ -87,6 +87,7 @@ def _measure(
     spec: Spec, previous: dict[str, Any] | None, result: ResultFile, progress: Progress, deadline: float
 ) -> None:
     clock = Clock()
+    os.environ.update(gpu.environment(gpu.choose(spec.gpus, gpu.listed(), os.environ.get(gpu.VISIBLE))))
     result.describe(host_memory=state.read())
     with clock.of(MODEL):
         model = _prepare(spec, deadline)

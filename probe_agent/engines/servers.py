@@ -76,7 +76,10 @@ class Servers:
             eager=spec.server_eager,
             port=spec.server_port,
             flags=spec.server_flags,
-            environment=self.caches.environment(),
+            environment=(
+                *self.caches.environment(),
+                *gpu.of_server(spec.server_flags, gpu.chosen(), gpu.listed()).items(),
+            ),
         )
 
     @property
