@@ -1,4 +1,4 @@
-"""Where the time of a run goes: to the model and the engine at work, or to ourselves."""
+"""Where the time of a run goes: to what is measured, mostly the model and the engine at work, or to ourselves."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-# The model or the engine is at work: fresh processes from start to exit, a server until it is ready and until it has
-# ended, requests under way. A process being held for reading is not at work.
+# What is measured is at work: fresh processes from start to exit, a server until it is ready and until it has ended,
+# requests under way, and the balloon of the pressure probe until the page cache is as small as it shall be. A process
+# being held for reading is not at work.
 PROCESSES, SERVER_START, REQUESTS, SERVER_STOP = "processes", "server_start", "requests", "server_stop"
-AT_WORK = (PROCESSES, SERVER_START, REQUESTS, SERVER_STOP)
+SQUEEZE = "squeeze"
+AT_WORK = (PROCESSES, SERVER_START, REQUESTS, SERVER_STOP, SQUEEZE)
 # The model is made, or found as it was made before: it belongs to the environment.
 MODEL = "model"
 # Ours: waiting for a calm node, bringing files into the page cache or out of it, reading a process that is held,

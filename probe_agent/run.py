@@ -50,17 +50,17 @@ def run(spec: Spec, out: Path) -> int:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _alone(Path(spec.state_dir)):
-            previous = _previous(spec, out)
+            clock, previous = Clock(), _previous(spec, out)
             result = ResultFile(out, spec)
             progress = Progress(
                 out.with_name("progress.json"), ("model", *spec.probes), kind=f"{spec.model} {spec.profile}"
             )
             try:
-                _measure(spec, previous, result, progress, deadline)
+                _measure(spec, previous, result, progress, deadline, clock)
             except (Stopped, ProcessFailed, ValueError) as error:
                 result.fail_all(str(error))
                 _say(str(error))
-            result.finish()
+            result.finish(clock)
             progress.finish()
     except (OSError, Stopped, ValueError) as error:
         _say(f"no result can be kept in {out}: {error}")
@@ -84,9 +84,13 @@ def _previous(spec: Spec, out: Path) -> dict[str, Any] | None:
 
 
 def _measure(
-    spec: Spec, previous: dict[str, Any] | None, result: ResultFile, progress: Progress, deadline: float
+    spec: Spec,
+    previous: dict[str, Any] | None,
+    result: ResultFile,
+    progress: Progress,
+    deadline: float,
+    clock: Clock,
 ) -> None:
-    clock = Clock()
     os.environ.update(gpu.environment(gpu.choose(spec.gpus, gpu.listed(), os.environ.get(gpu.VISIBLE))))
     result.describe(host_memory=state.read())
     with clock.of(MODEL):
@@ -100,7 +104,7 @@ def _measure(
         _probe_all(Bench(spec, model, progress, deadline, servers, clock), result, set(kept))
     finally:
         servers.stop()
-        result.describe(server_logs=servers.logs(), timing=timing(clock.read()))
+        result.describe(server_logs=servers.logs())
 
 
 def _probe_all(bench: Bench, result: ResultFile, kept: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Where the time of a run went: to the model and the engine at work, or to ourselves, per probe and step."""
+"""Where the time of a run went: to what is measured, or to ourselves, per probe and step."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ KINDS = {
     clock.SERVER_START: "Server start",
     clock.REQUESTS: "Requests",
     clock.SERVER_STOP: "Server stop",
+    clock.SQUEEZE: "Squeezing",
     clock.MODEL: "Model prepared",
     clock.SETTLE: "Settling",
     clock.PAGE_CACHE: "Page cache",
@@ -94,8 +95,9 @@ def spent_table(measurement: Measurement, when: str = "") -> Table:
             Column("Ours", "%", numeric=True),
         ),
         tuple((tables.text(name), *_cells(spent)) for name, spent in rows),
-        "Every second counts once. Ours is what is neither processes, server nor requests, without the model's "
-        "preparation. A server that probes share is started in the first of them.",
+        "Every second counts once. Ours is what is neither processes, server, requests nor the squeezing that the "
+        "pressure probe is about, without the model's preparation. A server that probes share is started in the first "
+        "of them.",
     )
     return tables.without_empty(made)
 
