@@ -36,11 +36,7 @@ def test_a_run_without_a_result_has_no_figures(make_run):
 
 
 def test_seconds_are_said_in_minutes():
-    assert (figures._duration(59.4), figures._duration(60), figures._duration(453)) == (
-        "59 s",
-        "1 min 0 s",
-        "7 min 33 s",
-    )
+    assert [figures.duration(seconds) for seconds in (59.4, 60, 453)] == ["59 s", "1 min 0 s", "7 min 33 s"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
