@@ -6,7 +6,7 @@ import functools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Bench:
     progress: Progress
     deadline: float
     servers: Servers
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock
 
     def process(
         self, arm: Arm, new_tokens: int, generations: int, pin_mb: int = 0, device: str = ""

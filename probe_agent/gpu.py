@@ -174,15 +174,16 @@ def choose(wanted: tuple[str, ...], gpus: list[Gpu], value: str | None) -> list[
     shown = visible(gpus, value)
     if not wanted or wanted == (ALL,):
         return shown
+    lost = {str(gpu.index): gpu.lost for gpu in gpus if gpu.lost}
+    there = [f"{gpu.index} ({', '.join(gpu.devices)})" for gpu in gpus if gpu.devices]
     found: list[str] = []
     for entry in wanted:
         device = _named(gpus, entry)
-        if lost := next((gpu.lost for gpu in gpus if str(gpu.index) == entry and gpu.lost), ""):
-            raise ValueError(f"probe_gpus has {entry}, and GPU {entry} does not answer: {lost}")
+        if entry in lost:
+            raise ValueError(f"probe_gpus has {entry}, and GPU {entry} does not answer: {lost[entry]}")
         if device is None:
-            there = ", ".join(f"{gpu.index} ({', '.join(gpu.devices)})" for gpu in gpus if gpu.devices) or "no GPU"
-            raise ValueError(f"probe_gpus has {entry}, and this node has {there}")
-        if device not in shown:
+            raise ValueError(f"probe_gpus has {entry}, and this node has {', '.join(there) or 'no GPU that NVML sees'}")
+        if value is not None and device not in shown:
             raise ValueError(f"probe_gpus has {entry}, which {VISIBLE}={value} in the agent's environment hides")
         if device in found:
             raise ValueError(f"probe_gpus has {entry}, and names that GPU twice")
@@ -211,7 +212,7 @@ def of_server(flags: tuple[str, ...], devices: list[str], gpus: list[Gpu]) -> di
 
 def parallel(flags: tuple[str, ...]) -> int:
     """Return how many GPUs a server with these flags takes. The last of several counts, as on its command line."""
-    words = [word for flag in flags for word in flag.split("=", 1)]
+    words = [word.replace("_", "-") for flag in flags for word in flag.split("=", 1)]
     asked = dict.fromkeys(PARALLEL, 1)
     for flag, value in itertools.pairwise(words):
         for names in PARALLEL:

@@ -49,9 +49,8 @@ class CompileCaches:
 class Servers:
     """`folder` takes their logs. Whoever makes one calls `stop` in the end."""
 
-    def __init__(self, spec: Spec, model: Path, folder: Path, deadline: float, clock: Clock | None = None) -> None:
-        self.spec, self.model, self.folder, self.deadline = spec, model, folder, deadline
-        self.clock = clock or Clock()
+    def __init__(self, spec: Spec, model: Path, folder: Path, deadline: float, clock: Clock) -> None:
+        self.spec, self.model, self.folder, self.deadline, self.clock = spec, model, folder, deadline, clock
         self.caches = CompileCaches(Path(spec.state_dir) / "server-caches")
         self.log_files: list[Path] = []
         self._running: Server | None = None

@@ -169,7 +169,7 @@ def test_a_gpu_that_cannot_be_measured_is_refused(library, wanted, visible, said
 
 
 def test_a_node_without_gpus_is_named_so():
-    with pytest.raises(ValueError, match="this node has no GPU"):
+    with pytest.raises(ValueError, match="this node has no GPU that NVML sees"):
         gpu.choose(("0",), [], None)
 
 
@@ -188,7 +188,8 @@ def test_of_a_divided_gpu_processes_get_one_slice(node):
     divided, whole = gpu.listed()
     assert (divided.mig, divided.slices, whole.mig) == (True, ("MIG-cccc-3", "MIG-dddd-4"), False)
     assert gpu.visible(gpu.listed(), None) == ["MIG-cccc-3", "GPU-old"]
-    assert gpu.choose(("MIG-dddd-4",), gpu.listed(), "MIG-dddd-4") == ["MIG-dddd-4"]
+    for value in (None, "MIG-dddd-4"):
+        assert gpu.choose(("MIG-dddd-4",), gpu.listed(), value) == ["MIG-dddd-4"]
     with gpu.first_visible({gpu.VISIBLE: "MIG-dddd-4"}) as device:
         assert (device.uuid, device.utilization_percent()) == ("MIG-dddd-4", None)
 
@@ -203,6 +204,7 @@ def test_a_divided_gpu_without_slices_gives_processes_nothing(node):
     [
         ((), 1),
         (("--tensor-parallel-size=2",), 2),
+        (("--tensor_parallel_size=2",), 2),
         (("--tensor-parallel-size", "4", "-pp", "2"), 8),
         (("-tp", "2", "--tensor-parallel-size=4"), 4),
         (("--tensor-parallel-size",), 1),
