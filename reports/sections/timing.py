@@ -124,7 +124,7 @@ def stages_table(measurement: Measurement) -> Table:
 
 
 def _cells(spent: Spent) -> tuple[Cell, ...]:
-    share = clock.overhead_percent(spent)
+    share = clock.overhead_percent(spent) if any(spent.get(kind) for kind in AT_WORK) else None
     return (
         tables.seconds(sum(spent.values())),
         *(tables.seconds(spent.get(kind) or None) for kind in KINDS),
