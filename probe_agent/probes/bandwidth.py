@@ -125,6 +125,7 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
     lost = [
         f"GPU {each.index} of {len(listed)} does not answer the driver: {each.lost}" for each in listed if each.lost
     ]
+    divided = [each.uuid for each in listed if each.mig]
     gpus = [placement.describe(link, _copies(samples, link["uuid"]), root) for link in links]
     reads = [row for row in samples if row["measure"] == "read_cold"]
     evicted = cold.worked(reads)
@@ -147,8 +148,8 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
         "unread": [
             *_failures(samples),
             *lost,
-            *(f"{each.uuid} is divided by MIG: its figures are those of a slice" for each in listed if each.mig),
-            *_silent(samples, links, nodes),
+            *(f"{uuid} is divided by MIG: figures of a GPU are those of a slice" for uuid in divided),
+            *_silent(samples, links, nodes, divided),
             *([] if evicted else [_not_evicted(reads)]),
             *(sentence for pair in zip(links, gpus, strict=True) for sentence in placement.unread(*pair)),
         ],
@@ -160,7 +161,9 @@ def _failures(samples: list[Row]) -> list[str]:
     return [f"{row['measure']}{' on ' + row['gpu'] if 'gpu' in row else ''} failed: {row['error']}" for row in failed]
 
 
-def _silent(samples: list[Row], links: list[dict[str, Any]], nodes: list[topology.Node]) -> list[str]:
+def _silent(
+    samples: list[Row], links: list[dict[str, Any]], nodes: list[topology.Node], divided: list[str]
+) -> list[str]:
     """Say of what there are no rows, although nothing failed."""
     device = next((row["device"] for row in samples if row["measure"] == "generation"), "cpu")
     sentences = []
@@ -172,7 +175,7 @@ def _silent(samples: list[Row], links: list[dict[str, Any]], nodes: list[topolog
         sentences.append("torch uses no GPU although NVML sees one: pinned memory and copies were not measured")
     else:
         reached = {row["gpu"] for row in samples if "gpu" in row and row["measure"] in COPIES}
-        hidden = [link["uuid"] for link in links if reached and link["uuid"] not in reached]
+        hidden = [link["uuid"] for link in links if reached and link["uuid"] not in {*reached, *divided}]
         sentences += [f"nothing was copied to {uuid}: probe_gpus or {gpu.VISIBLE} hides it" for uuid in hidden]
     if not nodes:
         sentences.append(f"this kernel has no /{topology.NODES}: its NUMA nodes are not known")

@@ -147,9 +147,10 @@ def test_without_a_list_one_gpu_generates(monkeypatch):
 
 def test_what_the_driver_says_of_lost_and_divided_gpus_is_told(told):
     listed = [Gpu(0, "GPU-1", "A GPU", mig=True, slices=("MIG-1",)), Gpu(1, lost="GPU is lost")]
-    found = told([], [LINK], listed=listed)
+    samples = [row("h2d_pinned", gpu="GPU-of-the-slice"), *generations(1, device="cuda:0")]
+    found = told(samples, [LINK], listed=listed)
     assert found["gpus_lost"] == ["GPU 1 of 2 does not answer the driver: GPU is lost"]
-    assert "GPU-1 is divided by MIG: its figures are those of a slice" in found["unread"]
+    assert found["unread"] == [*found["gpus_lost"], "GPU-1 is divided by MIG: figures of a GPU are those of a slice"]
 
 
 def test_a_measure_that_failed_is_a_sentence_and_no_figure(told):
