@@ -43,6 +43,11 @@ def test_the_readme_gives_the_defaults(role):
     assert wrong == []
 
 
+def test_the_readme_of_the_project_names_the_variables_of_the_playbooks():
+    named = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(named) == set(yaml.safe_load((ROOT / "playbooks/vars/options.yml").read_text()))
+
+
 def test_every_option_is_described(role):
     def undescribed(options):
         for name, option in (options or {}).items():
