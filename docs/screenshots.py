@@ -28,7 +28,7 @@ class Picture:
 
 
 PICTURES = (
-    Picture("host-page.png", ROOT / "reports/samples/h200", "hosts/local/index.html", 1500),
+    Picture("host-page.png", ROOT / "reports/samples/h200", "hosts/local/index.html", 1100),
     Picture("fleet-page.png", ROOT / "tests/unit/reports/samples/run", "index.html", 720),
 )
 
