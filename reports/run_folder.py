@@ -157,7 +157,7 @@ def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
     broken, raw = [], []
     for part in ("baseline", "result"):
         try:
-            found[part] = _measurement(folder / f"{part}.json")
+            found[part] = measurement(folder / f"{part}.json")
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -166,7 +166,8 @@ def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
     return Host(name, **known, **found, broken=tuple(broken), raw=tuple(raw))
 
 
-def _measurement(path: Path) -> Measurement:
+def measurement(path: Path) -> Measurement:
+    """Read one result of the agent. Raises ValueError in words, OSError where the disk does."""
     document = load(path)
     agent_schema.check("result", document)
     return Measurement(
