@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,17 @@ DEPTH_LIMIT = 20
 
 @dataclass(frozen=True)
 class Probe:
-    """`samples` are raw rows, each a process, request or server start; a probe that failed half-way keeps its own."""
+    """`samples` are raw rows, each a process, request or server start; a probe that failed half-way keeps its own.
+
+    `timing` says where its time went; one taken over from an earlier run has none of this run.
+    """
 
     name: str
     status: str
     reason: str
     samples: tuple[dict[str, Any], ...]
     evidence: dict[str, Any]
+    timing: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Measurement:
     fingerprint: dict[str, Any]
     host_memory: dict[str, Any]
     probes: dict[str, Probe]
+    timing: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint_id(self) -> str:
@@ -175,9 +180,17 @@ def measurement(path: Path) -> Measurement:
         fingerprint=document["fingerprint"],
         host_memory=document["host_memory"],
         probes={
-            name: Probe(name, part["status"], part["reason"], tuple(part["samples"]), part["evidence"])
+            name: Probe(
+                name,
+                part["status"],
+                part["reason"],
+                tuple(part["samples"]),
+                part["evidence"],
+                {} if part.get("resumed") else part.get("timing", {}),
+            )
             for name, part in document["probes"].items()
         },
+        timing=document.get("timing", {}),
     )
 
 
