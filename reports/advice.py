@@ -11,6 +11,14 @@ from .statistics import percent
 from .tables import Cell, Column, Section, Table
 
 NOTHING_TO_DO = "Nothing has to be changed by these measurements."
+NOTHING_KNOWN = "Nothing can be advised: there is no measurement to rest it on."
+
+
+def sentences(host: Host) -> list[str]:
+    """Say what is to be done, most important first."""
+    found = recommendations.of(host)
+    to_do = [each.advice for each in found if each.changes]
+    return to_do or [NOTHING_TO_DO if found else NOTHING_KNOWN]
 
 
 def section(host: Host) -> Section | None:
@@ -21,11 +29,10 @@ def section(host: Host) -> Section | None:
     others = [each for each in found if not each.changes]
     return Section(
         "what-to-do",
-        "What to do",
+        "What to do, and on what it rests",
         sentences=() if to_do else (NOTHING_TO_DO,),
-        tables=tuple(
-            _table(title, some) for title, some in (("Recommended changes", to_do), ("What may stay", others)) if some
-        ),
+        tables=(_table("Recommended changes", to_do),) if to_do else (),
+        details=(_table("What may stay", others),) if others else (),
     )
 
 

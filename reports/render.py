@@ -18,6 +18,7 @@ from . import (
     figures,
     findings,
     fleet,
+    plots,
     recommendations,
     recommended_vars,
     schema,
@@ -53,12 +54,18 @@ def host_files(run: Run, host: Host, row: Row) -> Iterator[tuple[str, str | None
     """Yield path and content of each file in a host's folder; None where there is no such file for this host."""
     if "page" not in row.files:
         return
+    advised, tiers = advice.section(host), sections.by_tier(host)
     page = {
         "run": run,
         "host": host,
         "row": row,
         "findings": findings.of(host),
-        "sections": [*filter(None, [advice.section(host)]), *sections.of(host)],
+        "fit": findings.fit(host, row.state, row.reason),
+        "key_figures": findings.key_figures(row.headline),
+        "to_do": advice.sentences(host),
+        "advice": advised,
+        "tiers": tiers,
+        "sections": [*filter(None, [advised]), *(section for _, found in tiers for section in found)],
         "files": {what: path.rpartition("/")[2] for what, path in row.files.items()},
     }
     yield row.files["page"], to_html("host", page)
@@ -125,7 +132,7 @@ def _environment(**options: Any) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         **options,
     )
-    environment.filters |= {"href": _href, "seconds": figures.seconds}
+    environment.filters |= {"href": _href, "svg": plots.svg}
     return environment
 
 

@@ -12,11 +12,11 @@ from reports import fleet, render, run_folder, schema
 EVIL = "<script>alert(1)</script>"
 IMAGE = "<img src=x onerror=alert(1)>"
 MARKDOWN = "a|b\n# c [x](javascript:alert(1)) `y` <b>"
-VOID = {"meta", "line"}
+VOID = {"meta", "path"}
 TAGS = re.findall(
     r"\w+",
-    """a body dd details div dl dt figcaption figure h1 h2 h3 head header html li line main meta p section span style
-    summary svg table tbody td th thead title tr ul""",
+    """a body dd details div dl dt figcaption figure h1 h2 h3 h4 head header html li main meta nav p path section span
+    style summary svg table tbody td text th thead title tr ul""",
 )
 
 
@@ -25,9 +25,10 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.links, self.text = [], [], ""
+        self.open, self.links, self.within, self.ids, self.text = [], [], [], [], ""
         self.feed(text)
         assert self.open == []
+        assert {link.removeprefix("#") for link in self.within} <= set(self.ids)
 
     def handle_starttag(self, tag, attrs):
         assert tag in TAGS
@@ -35,7 +36,12 @@ class Page(HTMLParser):
             assert name not in ("src", "style") and not name.startswith("on")
             if name == "href":
                 assert ":" not in value.split("/")[0]
-                self.links.append(value)
+                (self.within if value.startswith("#") else self.links).append(value)
+            if name == "id":
+                assert value not in self.ids
+                self.ids.append(value)
+            if name == "aria-label":
+                self.text += value
         if tag not in VOID:
             self.open.append(tag)
 

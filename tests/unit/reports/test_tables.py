@@ -49,12 +49,11 @@ def test_load_stages_stand_side_by_side_with_the_proof(sample_run):
     stages = shown(section, "Load stages, medians")
     assert stages[-1] == ["whole process", "4.636", "4.303", "4.887", "4.401"]
     assert shown(section, "Proof that cold was cold")[1][3:5] == ["0", "yes"]
-    assert [strip.label for strip in section.figures[0].strips] == [
-        "cold before",
-        "cold after",
-        "warm before",
-        "warm after",
-    ]
+    stacked, loads = section.figures
+    labels = ["cold before", "cold after", "warm before", "warm after"]
+    assert [bar.label for bar in stacked.bars] == [row.label for row in loads.rows] == labels
+    assert stacked.parts == ("Python start", "imports", "tokenizer", "weights", "to device", "first token")
+    assert [len(row.values) for row in loads.rows] == [3, 3, 3, 3]
 
 
 def test_a_cold_load_that_was_warm_is_said(make_run, document):
@@ -135,18 +134,13 @@ def test_a_column_without_any_figure_is_left_out_and_words_stay():
     assert [[cell.text for cell in row] for row in found.rows] == [["x", "–", "–"], ["y", "1", "–"]]
 
 
-def test_a_figure_of_endless_strips_is_cut_and_says_so():
-    (figure,) = tables.strips("t", "s", [(str(number), [1.0], 1.0) for number in range(100)])
-    assert (len(figure.strips), figure.title) == (40, "t, the first 40 of 100")
-
-
 def test_only_one_measurement_makes_no_comparison(make_run, document):
     host = host_of(make_run({"n": {"result": document}}), "n")
     assert [column.title for column in settings.section(host).tables[0].columns] == ["Setting", "Found"]
     assert settings.changes(host) == [
         "There is one measurement only, so what changed is not known; THP enabled was always."
     ]
-    assert [strip.label for strip in load.section(host).figures[0].strips] == ["cold", "warm"]
+    assert [row.label for row in load.section(host).figures[1].rows] == ["cold", "warm"]
 
 
 def test_probes_that_failed_or_were_skipped_are_named_with_the_reason(make_run, document):
