@@ -16,6 +16,7 @@ SHOWN_READINGS = 400  # of one line
 SHOWN_SERIES = 6  # as many as there are colours
 SHOWN_MARKS = 24
 ROOM = 0.04  # of its length, that an axis has beyond the outermost points
+LARGEST = 1e18  # beyond it an axis overflows
 TOLD = 12  # points of a series that its words name one by one
 
 
@@ -209,7 +210,8 @@ def curves(
     room = ROOM * (max(places) - min(places))
     shown = [mark for mark in moments if min(places) - room <= mark.at <= max(places) + room]
     bars = [mark for mark in limits if _fits(mark.at, y)]
-    return Curves(title, x, y, tuple(kept[:SHOWN_SERIES]), tuple(shown[:SHOWN_MARKS]), tuple(bars[:SHOWN_MARKS]), note)
+    marks = (tuple(shown[:SHOWN_MARKS]), tuple(bars[:SHOWN_MARKS])) if kept else ((), ())
+    return Curves(title, x, y, tuple(kept[:SHOWN_SERIES]), *marks, note)
 
 
 def timeline(
@@ -260,7 +262,7 @@ def _placed(points: Iterable[Point], x: Axis, y: Axis) -> tuple[Point, ...]:
 
 
 def _fits(value: float, axis: Axis) -> bool:
-    return math.isfinite(value) and (value > 0 or not axis.log)
+    return abs(value) <= LARGEST and (value >= 1 / LARGEST or not axis.log)  # so written, NaN does not fit
 
 
 def _told(values: Sequence[str]) -> str:
