@@ -169,8 +169,8 @@ def dots(title: str, unit: str, groups: Iterable[tuple[str, Sequence[float], flo
     """Return a plot of those groups that have samples."""
     rows = []
     for label, values, median in groups:
-        known = tuple(value for value in values if math.isfinite(value))
-        if known and median is not None and math.isfinite(median):
+        known = tuple(value for value in values if abs(value) <= LARGEST)
+        if known and median is not None and abs(median) <= LARGEST:
             rows.append(Row(label, known[:SHOWN_DOTS], median))
     if len(rows) > SHOWN_ROWS:
         title = f"{title}, the first {SHOWN_ROWS} of {len(rows):,}"
@@ -181,7 +181,7 @@ def stacks(title: str, unit: str, parts: Sequence[str], groups: Iterable[tuple[s
     """Return a plot of those groups that have any part; a part that is not known has no length."""
     bars = []
     for label, lengths in groups:
-        known = tuple(value if value is not None and 0 < value < math.inf else 0.0 for value in lengths)
+        known = tuple(value if value is not None and 0 < value <= LARGEST else 0.0 for value in lengths)
         if any(known):
             bars.append(Bar(label, known))
     return Stacks(title, unit, tuple(parts), tuple(bars[:SHOWN_ROWS]))

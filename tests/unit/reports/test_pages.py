@@ -95,6 +95,26 @@ def test_pages_are_closed_to_the_network_and_sound(sample_run, name):
         assert ((sample_run / name).parent / link).is_file()
 
 
+def test_a_host_page_says_first_whether_it_is_fit_then_each_tier(make_run, gpu_document):
+    run = make_run({"n": {"baseline": gpu_document, "result": gpu_document}})
+    render.render(run_folder.read(run))
+    text = (run / "hosts/n/index.html").read_text()
+    assert re.findall("<h3>(.*)</h3>", text) == ["Is it fit?", "What changed", "What to do", "What it did"]
+    anchors = ["in-short", "what-to-do", "tier-1", "tier-2", "tier-3", "beside", "measured-on", "files"]
+    assert re.findall('<h2 id="([^"]*)">', text) == anchors
+    assert Page(text).within == [f"#{anchor}" for anchor in anchors]
+
+
+def test_a_dead_host_has_a_page_that_says_why(sample_run):
+    render.render(run_folder.read(sample_run))
+    page = Page((sample_run / "hosts/node2/index.html").read_text())
+    assert (
+        "could not be reached: ssh: connect to host 10.0.0.2 port 22: No route to host (phase preflight)." in page.text
+    )
+    assert "Nothing can be advised" in page.text
+    assert page.within == ["#in-short", "#files"]
+
+
 def test_hostile_names_and_values_are_text_everywhere(make_run, document):
     document["host_memory"]["kernel"]["command_line"] = EVIL
     document["host_memory"]["thp"]["enabled"] = MARKDOWN

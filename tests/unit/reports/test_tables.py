@@ -44,6 +44,29 @@ def test_a_new_mount_and_pool_were_absent_before(make_run, document):
     )
 
 
+def test_what_sets_them_at_boot_is_named_with_file_and_line(make_run, document):
+    row = {"value": "512", "file": "/etc/sysctl.d/30-db.conf", "line": 3, "kind": "sysctl.d", "note": ""}
+    document["host_memory"]["sources"] = [
+        {**row, "setting": "proc/sys/vm/nr_hugepages", "effective": True, "ours": False},
+        {"setting": "", "file": "/etc/fstab", "line": 0, "note": "cannot be read", "ours": None, "value": ["odd", {}]},
+        "odd",
+    ]
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert shown(settings.section(host), "What sets them at boot") == [
+        ["vm.nr_hugepages", "512", "/etc/sysctl.d/30-db.conf line 3", "sysctl.d", "no", "yes", "–"],
+        ["–", "odd, none", "/etc/fstab", "–", "no", "no", "cannot be read"],
+    ]
+
+
+def test_no_file_that_sets_them_is_said_and_an_agent_that_did_not_look_says_nothing(make_run, document):
+    document["host_memory"]["sources"] = []
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert settings.section(host).tables[1].note == "No file on the node sets huge pages at boot."
+    del document["host_memory"]["sources"]
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert [table.title for table in settings.section(host).tables] == ["Huge pages and mounts"]
+
+
 def test_load_stages_stand_side_by_side_with_the_proof(sample_run):
     section = load.section(host_of(sample_run))
     stages = shown(section, "Load stages, medians")
@@ -180,6 +203,43 @@ def test_a_result_with_nothing_in_it_still_has_sections(make_run, document):
     host = host_of(make_run({"n": {"baseline": document, "result": document}}), "n")
     assert [section.anchor for section in sections.of(host)] == ["environment"]
     assert findings.of(host).did == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "said"),
+    [
+        ("ok", "", "Yes: nothing failed on this node, neither a setting nor a probe."),
+        ("degraded", "probe kv failed", "In part: probe kv failed (phase probe)."),
+        ("unreachable", "no route", "Not known to be, it could not be reached: no route (phase probe)."),
+        ("failed", "", "Not known to be, it failed: no reason given."),
+    ],
+)
+def test_the_verdict_says_whether_work_may_go_there(make_run, state, reason, said):
+    host = host_of(make_run({"n": {"state": "failed"}}), "n")
+    assert findings.fit(host, state, reason) == [said]
+
+
+def test_a_slow_link_stands_beside_the_verdict(make_run, gpu_document):
+    said = findings.fit(host_of(make_run({"n": {"result": gpu_document}}), "n"), "ok", "")
+    assert said[1] == "NVIDIA H200: its PCIe link is below what the device supports: generation 4 of 5."
+
+
+def test_key_figures_are_those_there_are():
+    found = findings.key_figures({"warm_load_s": 1.5778, "warm_next_ttft_s": 0.0243, "other": 1.0})
+    assert [(each.title, each.cell.text, each.unit) for each in found] == [
+        ("Model load, warm", "1.578", "s"),
+        ("Next requests, warm", "24.3", "ms"),
+    ]
+
+
+def test_in_short_is_a_sentence_per_theme_and_the_section_has_all(sample_run):
+    host = host_of(sample_run)
+    (levers,) = [said for said in findings.of(host).did if said.startswith("Levers")]
+    assert levers == "Levers against glibc: worse: jemalloc (resident memory +5.4 %); inconclusive: jemalloc."
+    (section,) = [section for section in sections.of(host) if section.anchor == "load"]
+    assert section.sentences == tuple(load.findings(host))
+    assert findings.of(host).did.count(section.sentences[0]) == 1
+    assert section.sentences[1] not in findings.of(host).did
 
 
 @pytest.mark.parametrize(
