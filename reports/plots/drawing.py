@@ -105,12 +105,11 @@ def _stacks(plot: Stacks) -> Figure:
 @_drawn.register
 def _curves(plot: Curves) -> Figure:
     band = CHARACTER * max((len(_cut(mark.label)) for mark in plot.moments), default=-1) + 12
-    points = [point for each in plot.series for point in (*each.dots, *each.line)]
-    lows = min(y for _, y in points), max(y for _, y in points)
-    heights = [*lows, *(mark.at for mark in plot.limits)]
-    left = 12 + CHARACTER * max(len(short(value)) for value in _ends(heights))
+    places, heights = zip(*(point for each in plot.series for point in (*each.dots, *each.line)), strict=True)
+    heights += tuple(mark.at for mark in plot.limits)
+    left = 12 + CHARACTER * max(len(short(value)) for value in (min(heights), max(heights)))
     figure, axes = _axes(left, RIGHT, BASE + 10, TOP + band, HEIGHT + band)
-    _range(axes, plot.x, min(x for x, _ in points), max(x for x, _ in points), [x for x, _ in points])
+    _range(axes, plot.x, min(places), max(places), places)
     _range(axes, plot.y, min(heights), max(heights), vertical=True)
     axes.grid(axis="y")
     axes.set_xlabel(", ".join(filter(None, (plot.x.title, plot.x.unit))), color=SOFT, labelpad=4)
@@ -135,18 +134,15 @@ def _curves(plot: Curves) -> Figure:
 
 def _moments(axes: Axes, moments: Sequence[Mark], width: float) -> None:
     """Draw a line at each moment, its name above; names that would lie on each other are moved apart."""
-    to_points = axes.transData.transform
-    left = axes.transAxes.transform((0, 0))[0]
-    scale = 72 / axes.figure.dpi
-    at = [(to_points((mark.at, axes.get_ylim()[0]))[0] - left) * scale for mark in moments]
+    on_axis = axes.transData + axes.transAxes.inverted()
+    at = [on_axis.transform((mark.at, axes.get_ylim()[0]))[0] * width for mark in moments]
     for mark, place, name_at in zip(moments, at, apart(at, MARK_GAP, width), strict=True):
         axes.axvline(mark.at, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)), clip_on=False)
-        foot = axes.get_xaxis_transform()
         axes.annotate(
             _cut(mark.label),
             (mark.at, 1),
             (name_at - place, 9),
-            xycoords=foot,
+            xycoords=axes.get_xaxis_transform(),
             textcoords="offset points",
             rotation=90,
             color=SOFT,
@@ -219,10 +215,6 @@ def _range(
         shown = axis.ticks[::step]
         drawn.set_major_locator(FixedLocator([place for place, _ in shown]))
         drawn.set_major_formatter(FuncFormatter(lambda value, _: _cut(dict(shown).get(value, ""), 12)))
-
-
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    return min(values), max(values)
 
 
 def _spots(axes: Axes, points: Sequence[Point], colour: str, *, square: bool = False) -> None:

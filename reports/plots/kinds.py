@@ -181,10 +181,10 @@ def stacks(title: str, unit: str, parts: Sequence[str], groups: Iterable[tuple[s
     """Return a plot of those groups that have any part; a part that is not known has no length."""
     bars = []
     for label, lengths in groups:
-        known = tuple(value if value is not None and 0 < value <= LARGEST else 0.0 for value in lengths)
+        known = tuple(value if value is not None and 0 < value <= LARGEST else 0.0 for value in lengths[:SHOWN_SERIES])
         if any(known):
             bars.append(Bar(label, known))
-    return Stacks(title, unit, tuple(parts), tuple(bars[:SHOWN_ROWS]))
+    return Stacks(title, unit, tuple(parts[:SHOWN_SERIES]), tuple(bars[:SHOWN_ROWS]))
 
 
 def curves(

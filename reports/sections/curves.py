@@ -62,11 +62,12 @@ def length_plot(measurement: Measurement) -> Plot:
         Axis("first token", "ms"),
         [
             Series(
-                "requests, and their medians",
+                "first token",
                 tuple((length, 1000 * value) for length, rows in groups for value in numbers(rows, "ttft_s")),
                 tuple((length, 1000 * value) for length, value in medians if value is not None),
             )
         ],
+        note="A dot is a request, the line joins the medians.",
     )
 
 
