@@ -14,7 +14,7 @@ from .tables import Cell
 PROBES = ("load", "allocator", "bandwidth", "pressure", "serving", "batching", "curves", "kv")
 BEFORE_TOO = ("load",)  # the others describe the node as it is left, and are measured once
 FIT = {
-    "ok": "Yes: nothing failed on this node, neither a setting nor a probe.",
+    "ok": "Yes, by this run: no setting and no probe failed.",
     "degraded": "In part: {}.",
     "failed": "Not known to be, it failed: {}.",
     "unreachable": "Not known to be, it could not be reached: {}.",
@@ -59,7 +59,7 @@ def of(host: Host) -> Findings:
 
 
 def fit(host: Host, state: str, reason: str) -> list[str]:
-    """Say whether work may go to this host, its state being known, and what of its hardware stands in the way."""
+    """Say whether the host is fit for work by its state, and what of its hardware stands in the way."""
     where = f" (phase {host.phase})" if reason and host.phase else ""
     return [FIT[state].format(f"{reason or 'no reason given'}{where}"), *bandwidth.slow_links(host)]
 

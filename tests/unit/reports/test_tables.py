@@ -208,7 +208,7 @@ def test_a_result_with_nothing_in_it_still_has_sections(make_run, document):
 @pytest.mark.parametrize(
     ("state", "reason", "said"),
     [
-        ("ok", "", "Yes: nothing failed on this node, neither a setting nor a probe."),
+        ("ok", "", "Yes, by this run: no setting and no probe failed."),
         ("degraded", "probe kv failed", "In part: probe kv failed (phase probe)."),
         ("unreachable", "no route", "Not known to be, it could not be reached: no route (phase probe)."),
         ("failed", "", "Not known to be, it failed: no reason given."),
