@@ -32,7 +32,7 @@ def section(host: Host) -> Section | None:
         "What to do, and on what it rests",
         sentences=() if to_do else (NOTHING_TO_DO,),
         tables=(_table("Recommended changes", to_do),) if to_do else (),
-        details=(_table("What may stay", others),) if others else (),
+        details=(*([_table("What may stay", others)] if others else []), _evidence_table(to_do + others)),
     )
 
 
@@ -46,8 +46,6 @@ def _table(title: str, found: list[Recommendation]) -> Table:
             Column("95 % interval", "%", numeric=True),
             Column("Cost", wide=True),
             Column("Basis"),
-            Column("Evidence", wide=True),
-            Column("Variables", wide=True),
         ),
         tuple(
             (
@@ -56,6 +54,19 @@ def _table(title: str, found: list[Recommendation]) -> Table:
                 *_effect(each),
                 tables.text(each.cost),
                 tables.text(each.basis),
+            )
+            for each in found
+        ),
+    )
+
+
+def _evidence_table(found: list[Recommendation]) -> Table:
+    return Table(
+        "Evidence, and the variables that do it",
+        (Column("Subject"), Column("Evidence", wide=True), Column("Variables", wide=True)),
+        tuple(
+            (
+                tables.text(each.subject),
                 tables.text(" ".join(each.evidence)),
                 tables.text("; ".join(f"{name}: {json.dumps(value)}" for name, value in each.variables.items())),
             )

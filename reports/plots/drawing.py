@@ -107,7 +107,7 @@ def _curves(plot: Curves) -> Figure:
     band = CHARACTER * max((len(_cut(mark.label)) for mark in plot.moments), default=-1) + 12
     places, heights = zip(*(point for each in plot.series for point in (*each.dots, *each.line)), strict=True)
     heights += tuple(mark.at for mark in plot.limits)
-    left = 12 + CHARACTER * max(len(short(value)) for value in (min(heights), max(heights)))
+    left = 12 + CHARACTER * max(4, *(len(short(value)) for value in (min(heights), 1.5 * max(heights))))
     figure, axes = _axes(left, RIGHT, BASE + 10, TOP + band, HEIGHT + band)
     _range(axes, plot.x, min(places), max(places), places)
     _range(axes, plot.y, min(heights), max(heights), vertical=True)

@@ -68,10 +68,10 @@ def test_dark_has_other_colours_than_light_and_plots_go_along(pages, tab):
 
 def test_on_paper_what_was_folded_is_open(pages, tab):
     tab.open(pages["an H200"])
-    height = 'document.querySelector("details .table").getBoundingClientRect().height'
-    assert tab.run(height) == 0
+    visible = '[...document.querySelectorAll("details .table")].map(each => each.checkVisibility())'
+    assert set(tab.run(visible)) == {False}
     tab.ask("Emulation.setEmulatedMedia", media="print")
-    assert tab.run(height) > 0
+    assert set(tab.run(visible)) == {True}
     tab.ask("Emulation.setEmulatedMedia", media="")
 
 
