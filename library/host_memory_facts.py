@@ -9,7 +9,8 @@ short_description: Read transparent huge pages, hugepage pools, hugetlbfs mounts
 description:
   - Reads, and never changes, the state of host memory that decides how an inference process gets its pages.
   - Covers every file of transparent huge pages (general, khugepaged, per size), the pools per page size and NUMA node,
-    hugetlbfs mounts, the huge lines of /proc/meminfo, allocator libraries, kernel, command line and fragmentation.
+    hugetlbfs mounts, the huge lines of /proc/meminfo, allocator libraries, kernel, command line and fragmentation, and
+    what sets any of it at boot, by file and line.
 options: {}
 attributes:
   check_mode: {support: full, description: Reads only.}

@@ -11,6 +11,14 @@ from .statistics import percent
 from .tables import Cell, Column, Section, Table
 
 NOTHING_TO_DO = "Nothing has to be changed by these measurements."
+NOTHING_KNOWN = "Nothing can be advised: there is no measurement to rest it on."
+
+
+def sentences(host: Host) -> list[str]:
+    """Say what is to be done, most important first."""
+    found = recommendations.of(host)
+    to_do = [each.advice for each in found if each.changes]
+    return to_do or [NOTHING_TO_DO if found else NOTHING_KNOWN]
 
 
 def section(host: Host) -> Section | None:
@@ -21,11 +29,10 @@ def section(host: Host) -> Section | None:
     others = [each for each in found if not each.changes]
     return Section(
         "what-to-do",
-        "What to do",
+        "What to do, and on what it rests",
         sentences=() if to_do else (NOTHING_TO_DO,),
-        tables=tuple(
-            _table(title, some) for title, some in (("Recommended changes", to_do), ("What may stay", others)) if some
-        ),
+        tables=(_table("Recommended changes", to_do),) if to_do else (),
+        details=(*([_table("What may stay", others)] if others else []), _evidence_table(to_do + others)),
     )
 
 
@@ -39,8 +46,6 @@ def _table(title: str, found: list[Recommendation]) -> Table:
             Column("95 % interval", "%", numeric=True),
             Column("Cost", wide=True),
             Column("Basis"),
-            Column("Evidence", wide=True),
-            Column("Variables", wide=True),
         ),
         tuple(
             (
@@ -49,6 +54,19 @@ def _table(title: str, found: list[Recommendation]) -> Table:
                 *_effect(each),
                 tables.text(each.cost),
                 tables.text(each.basis),
+            )
+            for each in found
+        ),
+    )
+
+
+def _evidence_table(found: list[Recommendation]) -> Table:
+    return Table(
+        "Evidence, and the variables that do it",
+        (Column("Subject"), Column("Evidence", wide=True), Column("Variables", wide=True)),
+        tuple(
+            (
+                tables.text(each.subject),
                 tables.text(" ".join(each.evidence)),
                 tables.text("; ".join(f"{name}: {json.dumps(value)}" for name, value in each.variables.items())),
             )

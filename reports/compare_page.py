@@ -10,8 +10,9 @@ from typing import Any
 
 from probe_agent.settings import values as settings_of
 
-from . import figures, tables
+from . import figures, plots, tables
 from .compare import EXACT, UNTOLD, Figure, Outcome, Pair, Side
+from .plots import Plot
 from .sections import allocators
 from .statistics import Effect, percent
 from .tables import Cell, Column, Table
@@ -48,13 +49,13 @@ UNITS = (
 
 @dataclass(frozen=True)
 class Section:
-    """What a host's part of a page says: `tables` first, `details` for those who look further, samples as `strips`."""
+    """What a host's part of a page says: `tables` first, `details` for those who look further, samples as `plots`."""
 
     title: str
     sentences: tuple[str, ...]
     tables: tuple[Table, ...]
     details: tuple[Table, ...]
-    strips: tuple[tables.Figure, ...]
+    plots: tuple[Plot, ...]
 
 
 def page(base: str, new: str, pairs: Sequence[Pair], left_out: Sequence[str]) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def section(pair: Pair) -> Section:
         tuple(untold(pair)),
         tuple(table for table in (figures_table(pair),) if table.rows),
         tuple(table for table in told if table.rows),
-        tuple(strip for figure in called for strip in _strips(figure)),
+        tuple(map(_plot, called)),
     )
 
 
@@ -245,12 +246,12 @@ def _row(figure: Figure) -> tuple[Cell, ...]:
     )
 
 
-def _strips(figure: Figure) -> tuple[tables.Figure, ...]:
+def _plot(figure: Figure) -> Plot:
     _, unit, _ = _unit(figure.name)
     sides = (("BASE", figure.base), ("NEW", figure.new))
     scale = 1000 if unit == "ms" else 1
     groups = [(name, [scale * value for value in values], scale * statistics.median(values)) for name, values in sides]
-    return tables.strips(figure.title, unit, groups)
+    return plots.dots(figure.title, unit, groups)
 
 
 def _unit(name: str) -> tuple[str, str, Callable[[float | None], Cell]]:

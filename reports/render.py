@@ -29,6 +29,7 @@ from . import (
     fleet,
     fleet_page,
     lab_log,
+    plots,
     prometheus,
     recommendations,
     recommended_vars,
@@ -83,12 +84,18 @@ def host_files(run: Run, host: Host, row: Row) -> Iterator[tuple[str, str | None
     """Yield path and content of each file in a host's folder; None where there is no such file for this host."""
     if "page" not in row.files:
         return
-    found = [*filter(None, [advice.section(host)]), *sections.of(host)]
+    advised, tiers = advice.section(host), sections.by_tier(host)
+    found = [*filter(None, [advised]), *(section for _, some in tiers for section in some)]
     page = {
         "run": run,
         "host": host,
         "row": row,
         "findings": findings.of(host),
+        "fit": findings.fit(host, row.state, row.reason),
+        "key_figures": findings.key_figures(row.headline),
+        "to_do": advice.sentences(host),
+        "advice": advised,
+        "tiers": tiers,
         "sections": found,
         "files": {what: path.rpartition("/")[2] for what, path in row.files.items()},
     }
@@ -212,7 +219,7 @@ def _environment(**options: Any) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         **options,
     )
-    environment.filters |= {"href": _href, "code": _code, "seconds": figures.seconds}
+    environment.filters |= {"href": _href, "code": _code, "svg": plots.svg}
     return environment
 
 

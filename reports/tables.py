@@ -1,16 +1,16 @@
-"""What a page is made of, as data: tables, strips of samples, sections. HTML, Markdown and CSV are made from these."""
+"""What a page is made of, as data: tables, plots, sections. HTML, Markdown and CSV are made from these."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from . import figures
+from .plots import Plot
 from .statistics import Estimate, Verdict
 
-SHOWN_STRIPS = 40
 SHOWN_ROWS = 500  # of what one node sent; the raw file has the rest
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -69,46 +69,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Samples as dots on one line, with their median."""
-
-    label: str
-    values: tuple[float, ...]
-    median: float
-
-    @property
-    def shown(self) -> tuple[float, ...]:
-        return self.values[:SHOWN_ROWS]
-
-    @property
-    def alternative(self) -> str:
-        """The dots in words, for those who do not see them."""
-        return ", ".join(figures.seconds(value) for value in self.shown)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Strips on one axis from `low` to `high`, so that they can be compared by eye."""
-
-    title: str
-    unit: str
-    strips: tuple[Strip, ...]
-
-    @property
-    def low(self) -> float:
-        return min(min(strip.values) for strip in self.strips)
-
-    @property
-    def high(self) -> float:
-        return max(max(strip.values) for strip in self.strips)
-
-    def place(self, value: float) -> str:
-        """Return where on an axis of 100 a value stands, with room for the outermost dots."""
-        width = self.high - self.low
-        return f"{3 + 94 * (value - self.low) / width:.2f}" if width else "50"
-
-
-@dataclass(frozen=True)
 class Section:
     """One theme of a host's page. `details` are tables that a reader has to open."""
 
@@ -116,7 +76,7 @@ class Section:
     title: str
     sentences: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Plot, ...] = ()
     details: tuple[Table, ...] = field(default=())
 
 
@@ -182,14 +142,6 @@ def to_csv(table: Table) -> str:
     writer.writerow([column.key or column.title for column in table.columns])
     writer.writerows([_plain(cell) for cell in row] for row in table.rows)
     return stream.getvalue()
-
-
-def strips(title: str, unit: str, groups: Iterable[tuple[str, list[float], float | None]]) -> tuple[Figure, ...]:
-    """Return one figure of the groups that have samples, or none."""
-    found = tuple(Strip(label, tuple(values), middle) for label, values, middle in groups if middle is not None)
-    if len(found) > SHOWN_STRIPS:
-        title = f"{title}, the first {SHOWN_STRIPS} of {len(found):,}"
-    return (Figure(title, unit, found[:SHOWN_STRIPS]),) if found else ()
 
 
 def without_empty(table: Table) -> Table:

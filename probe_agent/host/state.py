@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from . import allocators, hugepages, hugetlbfs, kernel, meminfo, thp
+from . import allocators, hugepages, hugetlbfs, kernel, meminfo, sources, thp
 
 
 def read(root: Path = Path("/")) -> dict[str, object]:
-    """Return THP, pools, mounts, memory, allocators and kernel as plain values."""
+    """Return THP, pools, mounts, memory, allocators, kernel and what sets them at boot as plain values."""
     memory = meminfo.read(root)
     return {
         "thp": thp.read(root).values(),
@@ -24,4 +24,5 @@ def read(root: Path = Path("/")) -> dict[str, object]:
         "default_hugepage_size_kb": memory.get("Hugepagesize"),
         "allocators": allocators.find(root),
         "kernel": kernel.read(root),
+        "sources": [asdict(found) for found in sources.read(root)],
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from probe_agent.arms import A_A, CONTROL
 
-from .. import figures, metrics, statistics, tables
+from .. import figures, metrics, plots, statistics, tables
 from ..loose import mapping, number, words
+from ..plots import Plot
 from ..run_folder import Host, Measurement
-from ..statistics import CALLED, Effect, median, percent
+from ..statistics import CALLED, Effect, Verdict, median, numbers, percent
 from ..tables import Cell, Column, Section, Table
 from .load import DRIFT, ONLY
 
@@ -79,6 +81,18 @@ def findings(host: Host) -> list[str]:
     return [sentence(effect) for effect in found if effect in first or effect.verdict in CALLED]
 
 
+def in_short(host: Host) -> list[str]:
+    """Say in one sentence what came of each lever: what was called, then what was not."""
+    found = effects(host.result)
+    called = [effect for effect in found if effect.verdict in CALLED]
+    shown = called + [effect for effect in headlines(found) if effect.verdict not in CALLED]
+    parts = []
+    for verdict in Verdict:
+        said = [_named(effect) for effect in shown if effect.verdict is verdict]
+        parts += [f"{verdict}: {', '.join(said)}"] if said else []
+    return [f"Levers against {CONTROL}: {'; '.join(parts)}."] if parts else []
+
+
 def sentence(effect: Effect) -> str:
     """One effect in words, as in `jemalloc, first generation: −1.4 % (…): inconclusive, …`."""
     found = effect.estimate
@@ -119,13 +133,21 @@ def section(host: Host) -> Section | None:
         "allocators",
         "Allocators and other levers",
         tables=(*([verdicts] if verdicts.rows else []), _arms_table(measured)),
-        figures=tables.strips(
-            "First generation",
-            "s",
-            [(arm, *_values(newest, arm, metrics.FIRST_GENERATION.key)) for arm in arms(newest)],
-        ),
+        figures=plots.some(*_plots(newest)),
         details=(*reversed(effect_tables), samples_table(newest)),
     )
+
+
+def _plots(measurement: Measurement) -> Iterator[Plot]:
+    """Yield the samples of every arm, in each time that some lever is pulled for."""
+    there = arms(measurement)
+    for metric in dict.fromkeys([metrics.FIRST_GENERATION, *map(metrics.headline, there)]):
+        groups = [(arm, of_arm(measurement, arm)) for arm in there]
+        yield plots.dots(
+            f"{metric.title[:1].upper()}{metric.title[1:]}",
+            "s",
+            [(arm, numbers(rows, metric.key), median(rows, metric.key)) for arm, rows in groups],
+        )
 
 
 def _verdicts_table(measurement: Measurement) -> Table:
@@ -248,9 +270,10 @@ def of_arm(measurement: Measurement, arm: str) -> list[dict[str, Any]]:
     return [row for row in measurement.samples("allocator") if row["arm"] == arm]
 
 
-def _values(measurement: Measurement, arm: str, key: str) -> tuple[list[float], float | None]:
-    rows = of_arm(measurement, arm)
-    return [row[key] for row in rows], median(rows, key)
+def _named(effect: Effect) -> str:
+    """As in `jemalloc (first token −11 %)`; of what was not called only the name."""
+    change = f" ({effect.metric.title} {figures.percent(percent(effect.estimate.mean))} %)"
+    return f"{effect.arm}{change if effect.verdict in CALLED else ''}"
 
 
 def _rounded(log_ratio: float | None) -> float | None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from probe_agent.probes.cold import EVICTED_SHARE
 
-from .. import figures, tables
+from .. import figures, plots, tables
 from ..loose import mapping, mappings, number, sentences, words
+from ..plots import Axis, Series
 from ..run_folder import Host, Measurement
 from ..statistics import median, numbers
 from ..tables import Column, Section, Table
@@ -69,7 +70,17 @@ def steadiness(measurement: Measurement) -> dict[str, Any]:
 
 def warnings(measurement: Measurement) -> list[str]:
     """Say what stands in the way of these figures, and what could not be read."""
-    evidence = measurement.probes["bandwidth"].evidence
+    unread = sentences(measurement.probes["bandwidth"].evidence.get("unread"))
+    return [*_far_or_slow(measurement), *(f"{each[:1].upper()}{each[1:]}." for each in unread)]
+
+
+def slow_links(host: Host) -> list[str]:
+    """Say which GPU has a link below what it supports, or sits far from the measured process."""
+    measured = host.moments_of("bandwidth")
+    return _far_or_slow(measured[-1][1]) if measured else []
+
+
+def _far_or_slow(measurement: Measurement) -> list[str]:
     said = []
     for device in gpus(measurement):
         name = words(device.get("name") or device.get("uuid"))
@@ -79,7 +90,6 @@ def warnings(measurement: Measurement) -> list[str]:
             said.append(f"{name}: its PCIe link is below what the device supports: {below}{at_rest}.")
         if device.get("process_is_near") in ("some", "none"):
             said.append(f"{name}: {words(device.get('nearness'))}.")
-    said += [f"{each[:1].upper()}{each[1:]}." for each in sentences(evidence.get("unread"))]
     return said
 
 
@@ -103,15 +113,18 @@ def section(host: Host) -> Section | None:
         return None
     newest = measured[-1][1]
     made = (rates_table(newest), links_table(newest), node_table(newest), generation_table(newest))
-    generations = numbers(of_measure(newest, "generation"), "seconds")
+    generations = tuple(enumerate(numbers(of_measure(newest, "generation"), "seconds"), 1))
     return Section(
         "bandwidth",
         "Bandwidth, links and steadiness",
         tables=tuple(table for table in made if table.rows),
-        figures=tables.strips(
-            "Repeated generation",
-            "s",
-            [("one process", generations, median(of_measure(newest, "generation"), "seconds"))],
+        figures=plots.some(
+            plots.curves(
+                "Repeated generation in one process",
+                Axis("generation"),
+                Axis("", "s", from_zero=False),
+                [Series("generations", generations, generations)],
+            )
         ),
         details=tuple(table for when, part in measured[:-1] if (table := rates_table(part, f", {when} tuning")).rows),
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from probe_agent.probes.saturation import SHARE, Saturation, saturation
 
-from .. import figures, tables
+from .. import figures, plots, tables
 from ..loose import mapping, mappings, number, sentences, words
+from ..plots import Axis, Mark, Plot, Series
 from ..run_folder import Host, Measurement
-from ..statistics import median, numbers
+from ..statistics import median, numbers, percentile
 from ..tables import Column, Section, Table
 from . import requests
 
@@ -183,13 +185,28 @@ def section(host: Host) -> Section | None:
         "batching",
         "Batching",
         tables=tuple(table for table in made if table.rows),
-        figures=tables.strips(
-            "First token",
-            "ms",
-            [(f"{load.concurrency:,} at once", *_first_tokens(load)) for load in swept(newest)],
-        ),
+        figures=plots.some(*_plots(newest)),
         details=tuple(table for table in earlier if table.rows),
     )
+
+
+def _plots(found: list[Load]) -> Iterator[Plot]:
+    """Yield what each concurrency of the sweep gave, and what its requests had to wait for it."""
+    where = saturates(found)
+    at_once = Axis("requests at once", log=True)
+    point = [Mark(where.concurrency, "not yet saturated" if where.reached_last else "saturated")] if where else []
+    rates = tuple((concurrency, value) for concurrency, value in sweep(found))
+    yield plots.curves(
+        "Throughput against concurrency", at_once, Axis("", "tokens/s"), [Series("throughput", rates, rates)], point
+    )
+    loads = [
+        (load.concurrency, [1000 * value for value in numbers(requests.ended(load.requests), "ttft_s")])
+        for load in sorted(swept(found), key=lambda load: load.concurrency)
+    ]
+    middle = tuple((concurrency, statistics.median(values)) for concurrency, values in loads if values)
+    slow = tuple((at, value) for at, values in loads if (value := percentile(values, 95)) is not None)
+    series = [Series("median", middle, middle), Series("95th percentile", slow, slow)]
+    yield plots.curves("First token against concurrency", at_once, Axis("", "ms"), series, point)
 
 
 def modes_table(found: list[Load], when: str = "") -> Table:
@@ -265,12 +282,6 @@ def _saturated(load: Load, where: Saturation | None) -> str:
     if where is None or load.concurrency != where.concurrency:
         return ""
     return "not yet" if where.reached_last else "from here on"
-
-
-def _first_tokens(load: Load) -> tuple[list[float], float | None]:
-    ended = requests.ended(load.requests)
-    middle = median(ended, "ttft_s")
-    return [1000 * value for value in numbers(ended, "ttft_s")], None if middle is None else 1000 * middle
 
 
 def _middle(values: list[float | None]) -> float | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import figures, tables
+from .. import figures, plots, tables
+from ..plots import Axis, Plot, Series
 from ..run_folder import Host, Measurement
-from ..statistics import median
+from ..statistics import median, numbers
 from ..tables import Cell, Column, Section, Table
 from . import requests
 
@@ -46,7 +47,27 @@ def section(host: Host) -> Section | None:
         "curves",
         "Limit curves",
         tables=tuple(table for table in made if table.rows),
+        figures=plots.some(length_plot(newest)),
         details=tuple(table for table in earlier if table.rows),
+    )
+
+
+def length_plot(measurement: Measurement) -> Plot:
+    """Every request as a dot, a line through the medians."""
+    groups = [(length, requests.ended(rows)) for length, rows in by_length(measurement).items()]
+    medians = [(length, median(rows, "ttft_s")) for length, rows in groups]
+    return plots.curves(
+        "First token against prompt length",
+        Axis("prompt", "tokens", log=True),
+        Axis("first token", "ms"),
+        [
+            Series(
+                "first token",
+                tuple((length, 1000 * value) for length, rows in groups for value in numbers(rows, "ttft_s")),
+                tuple((length, 1000 * value) for length, value in medians if value is not None),
+            )
+        ],
+        note="A dot is a request, the line joins the medians.",
     )
 
 

@@ -6,8 +6,9 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from .. import figures, tables
+from .. import figures, plots, tables
 from ..loose import mapping, number, sentences
+from ..plots import Axis, Plot, Series
 from ..run_folder import Host, Measurement
 from ..tables import Column, Section, Table
 
@@ -159,7 +160,25 @@ def section(host: Host) -> Section | None:
         "kv",
         "KV cache and max-model-len",
         tables=tuple(table for table in made if table.rows),
+        figures=plots.some(
+            _plot(newest, "footprint", "memory_used_mb", Axis(MEMORY[memory_kind(newest)], "MiB")),
+            _plot(newest, "capacity", "max_concurrency", Axis("sequences that fit", log=True)),
+        ),
         details=tuple(table for table in earlier if table.rows),
+    )
+
+
+def _plot(measurement: Measurement, kind: str, key: str, y: Axis) -> Plot:
+    """What was measured and what follows from it, against max-model-len."""
+    found = {
+        how: tuple((row["max_model_len"], row[key]) for row in of_kind(measurement, kind, how) if row[key] is not None)
+        for how in ("measured", "derived")
+    }
+    return plots.curves(
+        f"{kind[:1].upper()}{kind[1:]} against max-model-len",
+        Axis("max-model-len", "tokens", log=True),
+        y,
+        [Series(how, points) for how, points in found.items()],
     )
 
 

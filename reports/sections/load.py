@@ -6,9 +6,9 @@ from typing import Any
 
 from probe_agent.probes.cold import EVICTED_SHARE
 
-from .. import figures, statistics, tables
+from .. import figures, plots, statistics, tables
 from ..run_folder import Host, Measurement
-from ..statistics import Estimate, median
+from ..statistics import Estimate, median, numbers
 from ..tables import Column, Section, Table
 
 STAGES = (
@@ -21,6 +21,7 @@ STAGES = (
     ("load_s", "load: tokenizer to first token"),
     ("wall_real_s", "whole process"),
 )
+STACKED = STAGES[:6]  # one after the other; the last two are sums
 CACHES = ("cold", "warm")
 ONLY = "only measurement"
 DRIFT = "Before and after are two blocks of time: a difference between them can be drift, and is called no effect."
@@ -100,10 +101,18 @@ def section(host: Host) -> Section | None:
         "load",
         "Cold and warm load",
         tables=(stages, _ratio_table(measured), _proof_table(measured)),
-        figures=tables.strips(
-            "Load, tokenizer to first token",
-            "s",
-            [(label, [row["load_s"] for row in rows], median(rows, "load_s")) for label, rows in groups],
+        figures=plots.some(
+            plots.stacks(
+                "Load stages, medians",
+                "s",
+                [title for _, title in STACKED],
+                [(label, [median(rows, key) for key, _ in STACKED]) for label, rows in groups],
+            ),
+            plots.dots(
+                "Load, tokenizer to first token",
+                "s",
+                [(label, numbers(rows, "load_s"), median(rows, "load_s")) for label, rows in groups],
+            ),
         ),
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from probe_agent.probes.pressure import FULL, followed, of_level, slopes
 
-from .. import figures, statistics, tables
+from .. import figures, plots, statistics, tables
 from ..loose import words
 from ..run_folder import Host, Measurement
 from ..statistics import Estimate, median, numbers
@@ -42,13 +42,16 @@ def section(host: Host) -> Section | None:
         "pressure",
         "Load under memory pressure",
         tables=(levels_table(newest),),
-        figures=tables.strips(
-            "Load, by the room left for the model's files",
-            "s",
-            [
-                (_room(level), numbers(of_level(samples, level), "load_s"), median(of_level(samples, level), "load_s"))
-                for level in _levels(samples)
-            ],
+        figures=plots.some(
+            plots.dots(
+                "Load, by the room left for the model's files",
+                "s",
+                [
+                    (_room(level), numbers(found, "load_s"), median(found, "load_s"))
+                    for level in _levels(samples)
+                    if (found := of_level(samples, level))
+                ],
+            )
         ),
         details=tuple(levels_table(part, f", {when} tuning") for when, part in measured[:-1]),
     )

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
-from .. import figures, statistics, tables
+from .. import figures, plots, statistics, tables
+from ..plots import Axis, Mark, Plot, Series
 from ..run_folder import Host, Measurement
 from ..statistics import Estimate, median, numbers
 from ..tables import Column, Section, Table
@@ -102,9 +103,10 @@ def section(host: Host) -> Section | None:
         "serving",
         "First token of a vLLM server",
         tables=(times_table(newest), ratio_table(newest), first_next_table(newest), proof_table(newest)),
-        figures=(
-            *tables.strips("Spawn to ready", "s", [(cache, *_values(rows, cache, "ready_s")) for cache in CACHES]),
-            *tables.strips("First token", "ms", _first_token_strips(newest)),
+        figures=plots.some(
+            plots.dots("Spawn to ready", "s", [(cache, *_values(rows, cache, "ready_s")) for cache in CACHES]),
+            plots.dots("First token", "ms", _first_tokens(newest)),
+            *(memory_plot(row) for row in _first_of_each(newest)),
         ),
         details=tuple(table for table in details if table.rows),
     )
@@ -282,6 +284,26 @@ def timeline_table(row: dict[str, Any]) -> Table:
     return tables.without_empty(made)
 
 
+def memory_plot(row: dict[str, Any]) -> Plot:
+    """One start's memory over time with its phases: the GPU's, or that of its processes where there is none."""
+    readings = sorted((each for each in row["timeline"]["rows"] if each[0] is not None), key=lambda each: each[0])
+    gpu = any(each[1] is not None for each in readings)
+    what, column = ("GPU memory", 1) if gpu else ("PSS of the server's processes", 3)
+    return plots.curves(
+        f"{what} over time, {named(row)}",
+        Axis("since the spawn", "s"),
+        Axis("", "MiB"),
+        [Series(what, line=tuple((each[0], each[column]) for each in readings if each[column] is not None))],
+        [Mark(mark["at_s"], mark["phase"]) for mark in sorted(row["timeline"]["phases"], key=lambda m: m["at_s"])],
+    )
+
+
+def _first_of_each(measurement: Measurement) -> list[dict[str, Any]]:
+    """Return the first cold and the first warm start."""
+    rows = measurement.samples("serving")
+    return [found[0] for cache in CACHES if (found := [row for row in rows if row["cache"] == cache])]
+
+
 def _start(row: dict[str, Any]) -> dict[str, Any]:
     first = {} if row["first"]["error"] else row["first"]
     following = requests.ended(row["next"])
@@ -340,7 +362,7 @@ def memory_sentences(measurement: Measurement) -> list[str]:
     return [f"While serving, {', '.join(said)}."] if said else []
 
 
-def _first_token_strips(measurement: Measurement) -> list[tuple[str, list[float], float | None]]:
+def _first_tokens(measurement: Measurement) -> list[tuple[str, list[float], float | None]]:
     groups = []
     for cache in CACHES:
         rows = [row for row in measurement.samples("serving") if row["cache"] == cache]

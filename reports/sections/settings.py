@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from probe_agent.host.source import Source
 from probe_agent.settings import pool_name, values
 
 from .. import figures, tables
-from ..loose import mappings
+from ..loose import mappings, words
 from ..run_folder import Host, Measurement
 from ..tables import Column, Section, Table
 
@@ -73,7 +74,7 @@ def section(host: Host) -> Section | None:
     return Section(
         "settings",
         "Host memory settings",
-        tables=(_table("Huge pages and mounts", host, shown),),
+        tables=(_table("Huge pages and mounts", host, shown), *_sources(host)),
         details=(_table("Every setting that was read", host, found),),
     )
 
@@ -92,6 +93,36 @@ def _table(title: str, host: Host, settings: list[Setting]) -> Table:
             row.append(tables.toned("changed") if setting.changed else tables.text("same"))
         rows.append(tuple(row))
     return Table(title, tuple(columns), tuple(rows))
+
+
+def _sources(host: Host) -> tuple[Table, ...]:
+    """Return what sets huge pages at boot, by file; nothing where an agent did not look."""
+    found = host.measured.host_memory.get("sources") if host.measured else None
+    if not isinstance(found, list):
+        return ()
+    rows = []
+    for each in mappings(found):
+        keys = ("setting", "value", "file", "kind", "note")
+        setting, value, file, kind, note = (words(each[key]) if each.get(key) else "" for key in keys)
+        line = each.get("line")
+        rows.append(
+            (
+                tables.text(Source(setting, value, file, 0, kind).name),
+                tables.text(value),
+                tables.text(f"{file} line {line}" if type(line) is int and line else file),
+                tables.text(kind),
+                tables.text("yes" if each.get("ours") is True else "no"),
+                tables.text("yes" if each.get("effective") is True else "no"),
+                tables.text(note),
+            )
+        )
+    columns = ("Setting", "Value", "File", "Kind", "Ours", "Effective", "Note")
+    note = "" if rows else "No file on the node sets huge pages at boot."
+    return (
+        Table(
+            "What sets them at boot", tuple(Column(title, wide=title == "Note") for title in columns), tuple(rows), note
+        ),
+    )
 
 
 def _is_pool(setting: Setting) -> bool:

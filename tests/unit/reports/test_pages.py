@@ -17,8 +17,8 @@ MARKDOWN = "a|b\n# c [x](javascript:alert(1)) `y` <b>"
 VOID = {"meta", "line", "path", "input"}
 TAGS = re.findall(
     r"\w+",
-    """a body button dd details div dl dt figcaption figure h1 h2 h3 head header html input label li line main meta
-    option output p path script section select span style summary svg table tbody td th thead title tr ul""",
+    """a body button dd details div dl dt figcaption figure h1 h2 h3 h4 head header html input label li line main meta
+    nav option output p path script section select span style summary svg table tbody td text th thead title tr ul""",
 )
 
 
@@ -27,9 +27,10 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.links, self.scripts, self.text = [], [], [], ""
+        self.open, self.links, self.within, self.ids, self.scripts, self.text = [], [], [], [], [], ""
         self.feed(text)
         assert self.open == []
+        assert {link.removeprefix("#") for link in self.within} <= set(self.ids)
 
     def handle_starttag(self, tag, attrs):
         assert tag in TAGS
@@ -38,7 +39,12 @@ class Page(HTMLParser):
             assert name not in ("src", "style") and not name.startswith("on")
             if name == "href":
                 assert ":" not in value.split("/")[0]
-                self.links.append(value)
+                (self.within if value.startswith("#") else self.links).append(value)
+            if name == "id":
+                assert value not in self.ids
+                self.ids.append(value)
+            if name == "aria-label":
+                self.text += value
         if tag not in VOID:
             self.open.append(tag)
 
@@ -104,6 +110,26 @@ def test_only_the_fleets_own_script_may_run(sample_run):
         ]
         assert re.findall(r"script-src ([^;\"]*)", text) == digests
         assert len(digests) == (path == sample_run / "index.html")
+
+
+def test_a_host_page_says_first_whether_it_is_fit_then_each_tier(make_run, gpu_document):
+    run = make_run({"n": {"baseline": gpu_document, "result": gpu_document}})
+    render.render(run_folder.read(run))
+    text = (run / "hosts/n/index.html").read_text()
+    assert re.findall("<h3>(.*)</h3>", text) == ["Is it fit?", "What changed", "What to do", "What it did"]
+    anchors = ["in-short", "what-to-do", "tier-1", "tier-2", "tier-3", "beside", "measured-on", "files"]
+    assert re.findall('<h2 id="([^"]*)">', text) == anchors
+    assert Page(text).within == [f"#{anchor}" for anchor in anchors]
+
+
+def test_a_dead_host_has_a_page_that_says_why(sample_run):
+    render.render(run_folder.read(sample_run))
+    page = Page((sample_run / "hosts/node2/index.html").read_text())
+    assert (
+        "could not be reached: ssh: connect to host 10.0.0.2 port 22: No route to host (phase preflight)." in page.text
+    )
+    assert "Nothing can be advised" in page.text
+    assert page.within == ["#in-short", "#files"]
 
 
 def test_hostile_names_and_values_are_text_everywhere(make_run, document):

@@ -44,17 +44,39 @@ def test_a_new_mount_and_pool_were_absent_before(make_run, document):
     )
 
 
+def test_what_sets_them_at_boot_is_named_with_file_and_line(make_run, document):
+    row = {"value": "512", "file": "/etc/sysctl.d/30-db.conf", "line": 3, "kind": "sysctl.d", "note": ""}
+    document["host_memory"]["sources"] = [
+        {**row, "setting": "proc/sys/vm/nr_hugepages", "effective": True, "ours": False},
+        {"setting": "", "file": "/etc/fstab", "line": 0, "note": "cannot be read", "ours": None, "value": ["odd", {}]},
+        "odd",
+    ]
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert shown(settings.section(host), "What sets them at boot") == [
+        ["vm.nr_hugepages", "512", "/etc/sysctl.d/30-db.conf line 3", "sysctl.d", "no", "yes", "–"],
+        ["–", "odd, none", "/etc/fstab", "–", "no", "no", "cannot be read"],
+    ]
+
+
+def test_no_file_that_sets_them_is_said_and_an_agent_that_did_not_look_says_nothing(make_run, document):
+    document["host_memory"]["sources"] = []
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert settings.section(host).tables[1].note == "No file on the node sets huge pages at boot."
+    del document["host_memory"]["sources"]
+    host = host_of(make_run({"n": {"result": document}}), "n")
+    assert [table.title for table in settings.section(host).tables] == ["Huge pages and mounts"]
+
+
 def test_load_stages_stand_side_by_side_with_the_proof(sample_run):
     section = load.section(host_of(sample_run))
     stages = shown(section, "Load stages, medians")
     assert stages[-1] == ["whole process", "4.636", "4.303", "4.887", "4.401"]
     assert shown(section, "Proof that cold was cold")[1][3:5] == ["0", "yes"]
-    assert [strip.label for strip in section.figures[0].strips] == [
-        "cold before",
-        "cold after",
-        "warm before",
-        "warm after",
-    ]
+    stacked, loads = section.figures
+    labels = ["cold before", "cold after", "warm before", "warm after"]
+    assert [bar.label for bar in stacked.bars] == [row.label for row in loads.rows] == labels
+    assert stacked.parts == ("Python start", "imports", "tokenizer", "weights", "to device", "first token")
+    assert [len(row.values) for row in loads.rows] == [3, 3, 3, 3]
 
 
 def test_a_cold_load_that_was_warm_is_said(make_run, document):
@@ -135,18 +157,13 @@ def test_a_column_without_any_figure_is_left_out_and_words_stay():
     assert [[cell.text for cell in row] for row in found.rows] == [["x", "–", "–"], ["y", "1", "–"]]
 
 
-def test_a_figure_of_endless_strips_is_cut_and_says_so():
-    (figure,) = tables.strips("t", "s", [(str(number), [1.0], 1.0) for number in range(100)])
-    assert (len(figure.strips), figure.title) == (40, "t, the first 40 of 100")
-
-
 def test_only_one_measurement_makes_no_comparison(make_run, document):
     host = host_of(make_run({"n": {"result": document}}), "n")
     assert [column.title for column in settings.section(host).tables[0].columns] == ["Setting", "Found"]
     assert settings.changes(host) == [
         "There is one measurement only, so what changed is not known; THP enabled was always."
     ]
-    assert [strip.label for strip in load.section(host).figures[0].strips] == ["cold", "warm"]
+    assert [row.label for row in load.section(host).figures[1].rows] == ["cold", "warm"]
 
 
 def test_probes_that_failed_or_were_skipped_are_named_with_the_reason(make_run, document):
@@ -186,6 +203,43 @@ def test_a_result_with_nothing_in_it_still_has_sections(make_run, document):
     host = host_of(make_run({"n": {"baseline": document, "result": document}}), "n")
     assert [section.anchor for section in sections.of(host)] == ["environment"]
     assert findings.of(host).did == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "said"),
+    [
+        ("ok", "", "Yes, by this run: no setting and no probe failed."),
+        ("degraded", "probe kv failed", "In part: probe kv failed (phase probe)."),
+        ("unreachable", "no route", "Not known to be, it could not be reached: no route (phase probe)."),
+        ("failed", "", "Not known to be, it failed: no reason given."),
+    ],
+)
+def test_the_verdict_says_whether_work_may_go_there(make_run, state, reason, said):
+    host = host_of(make_run({"n": {"state": "failed"}}), "n")
+    assert findings.fit(host, state, reason) == [said]
+
+
+def test_a_slow_link_stands_beside_the_verdict(make_run, gpu_document):
+    said = findings.fit(host_of(make_run({"n": {"result": gpu_document}}), "n"), "ok", "")
+    assert said[1] == "NVIDIA H200: its PCIe link is below what the device supports: generation 4 of 5."
+
+
+def test_key_figures_are_those_there_are():
+    found = findings.key_figures({"warm_load_s": 1.5778, "warm_next_ttft_s": 0.0243, "other": 1.0})
+    assert [(each.title, each.cell.text, each.unit) for each in found] == [
+        ("Model load, warm", "1.578", "s"),
+        ("Next requests, warm", "24.3", "ms"),
+    ]
+
+
+def test_in_short_is_a_sentence_per_theme_and_the_section_has_all(sample_run):
+    host = host_of(sample_run)
+    (levers,) = [said for said in findings.of(host).did if said.startswith("Levers")]
+    assert levers == "Levers against glibc: worse: jemalloc (resident memory +5.4 %); inconclusive: jemalloc."
+    (section,) = [section for section in sections.of(host) if section.anchor == "load"]
+    assert section.sentences == tuple(load.findings(host))
+    assert findings.of(host).did.count(section.sentences[0]) == 1
+    assert section.sentences[1] not in findings.of(host).did
 
 
 @pytest.mark.parametrize(
