@@ -95,7 +95,9 @@ def _table(title: str, host: Host, settings: list[Setting]) -> Table:
 
 
 def _is_pool(setting: Setting) -> bool:
-    return setting.name.startswith(("Pool", "hugetlbfs")) and "NUMA" not in setting.name
+    return setting.name.startswith(("Pool", "hugetlbfs")) and not any(
+        part in setting.name for part in ("NUMA", "overcommit")
+    )
 
 
 def _shown(value: str | None) -> str:
