@@ -41,7 +41,7 @@ def test_a_dropped_page_cache_leaves_nothing_of_the_model_resident(agent, tmp_pa
 def test_each_arm_proves_its_allocator(agent, tmp_path):
     if "jemalloc" not in allocators.find():
         pytest.skip("libjemalloc2 is not installed")
-    run = agent("--probe", "allocator")
+    run = agent("--probe", "allocator", "--arm", "jemalloc")
     assert run.wait() == 0, run.stdout.read()
     probe = result_of(tmp_path)["probes"]["allocator"]
     assert sorted(row["arm"] for row in probe["samples"]) == ["glibc", "glibc-again", "jemalloc"]
