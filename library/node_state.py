@@ -29,6 +29,18 @@ options:
     description: Whether the settings are to survive a reboot.
     type: bool
     default: false
+  services:
+    description: Drop-ins of services that are not as wanted, as M(service_levers) tells in check mode.
+    type: list
+    elements: str
+    default: []
+  services_not_verified:
+    description: Why M(service_levers) could not tell.
+    type: str
+    default: ""
+  keep:
+    description: File on the controller to keep the state in, which is then not returned.
+    type: path
 attributes:
   check_mode: {support: full, description: Reads only.}
   diff_mode: {support: none, description: Changes nothing.}
@@ -46,7 +58,7 @@ RETURN = r"""
 state:
   description: The state.
   type: dict
-  returned: always
+  returned: without keep
   contains:
     read: {description: When it was read., type: str, returned: always, sample: "2026-11-21T02:00:00+00:00"}
     host_memory: {description: As of host_memory_facts., type: dict, returned: always}
@@ -61,6 +73,8 @@ state:
       returned: always
       sample: {sys/kernel/mm/transparent_hugepage/enabled: "2026-11-21T01:58:00+00:00"}
     inventory: {description: A row for each setting the inventory names., type: list, elements: dict, returned: always}
+    services: {description: As given., type: list, elements: str, returned: always}
+    services_not_verified: {description: As given., type: str, returned: always}
     not_verified: {description: Why the inventory could not be held against the node., type: str, returned: always}
 """
 
@@ -76,6 +90,9 @@ ARGUMENTS = {
     "pools": {"type": "list", "elements": "dict", "default": []},
     "mounts": {"type": "list", "elements": "dict", "default": []},
     "persist": {"type": "bool", "default": False},
+    "services": {"type": "list", "elements": "str", "default": []},
+    "services_not_verified": {"type": "str", "default": ""},
+    "keep": {"type": "path"},
 }
 
 
@@ -111,6 +128,8 @@ def main() -> None:
             "written": written,
             "inventory": [row.to_json() for row in stands],
             "not_verified": not_verified,
+            "services": params["services"],
+            "services_not_verified": params["services_not_verified"],
         },
     )
 

@@ -10,7 +10,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from . import certified, console, figures, fleet, history, history_view, preflight, render, run_folder, summary
+from . import (
+    certified,
+    console,
+    drift,
+    figures,
+    fleet,
+    history,
+    history_view,
+    preflight,
+    render,
+    run_folder,
+    schema,
+    summary,
+)
 
 RUNS = Path("reports/runs")
 
@@ -23,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("summary", _summary),
         ("certify", _certify),
         ("preflight", _preflight),
+        ("drift", _drift),
         ("record", _record),
     ):
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -37,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     past.add_argument("--runs", type=Path, default=RUNS, help="where the run folders are")
     past.add_argument("--json", action="store_true", help="all of it, for programs")
     past.add_argument("--import", type=Path, dest="import_", metavar="RUNS", help="record the run folders in there")
-    past.add_argument("--keep", type=int, metavar="N", help="forget all but a host's N newest runs and its certified one")
+    past.add_argument(
+        "--keep", type=int, metavar="N", help="forget all but a host's N newest runs and its certified one"
+    )
     past.set_defaults(command=_history)
     play = commands.add_parser("run", help=_run.__doc__, description=_run.__doc__)
     play.add_argument("--playbook", default="tune_and_probe.yml")
@@ -111,13 +127,28 @@ def _history(chosen: argparse.Namespace) -> int:
         elif opened.runs(chosen.host):
             _say(history_view.lines(opened, chosen.host))
         else:
-            raise ValueError(f"{chosen.host!r} is in no run under {chosen.runs}; known: {figures.listed(opened.hosts())}")
+            raise ValueError(
+                f"{chosen.host!r} is in no run under {chosen.runs}; known: {figures.listed(opened.hosts())}"
+            )
     return 0
 
 
 def _say(sentences: Iterable[str], file: TextIO | None = None) -> None:
     for sentence in sentences:
         print(figures.printable(sentence), file=file)
+
+
+def _drift(chosen: argparse.Namespace) -> int:
+    """Tell what drifted since each node was certified. Status 0: nothing, 1: cannot tell of a node, 2: one drifted."""
+    run = run_folder.read(chosen.run)
+    folder = certified.folder_of(run)
+    with history.open_(folder.parent) as opened:
+        _say(opened.said)
+        found = drift.document(run, folder, opened)
+    schema.check("drift", found)
+    (run.path / drift.NAME).write_text(json.dumps(found, indent=1) + "\n")
+    _say(drift.sentences(found))
+    return found["code"]
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from . import (
     advice,
     certificate,
     documents,
+    drift,
     figures,
     findings,
     fleet,
@@ -74,7 +75,12 @@ def host_files(run: Run, host: Host, row: Row) -> Iterator[tuple[str, str | None
 
 def fleet_files(run: Run, rows: list[Row]) -> Iterator[tuple[str, str | None]]:
     """Yield path and content of the files about the whole fleet."""
-    page = {"run": run, "rows": rows, "table": fleet.table(rows), "sentences": fleet.sentences(rows)}
+    page = {
+        "run": run,
+        "rows": rows,
+        "table": fleet.table(rows),
+        "sentences": [*fleet.sentences(rows), *drift.sentences(run.drift())],
+    }
     yield "fleet.json", _checked("fleet", fleet.document(run, rows))
     yield "fleet.md", to_markdown("fleet", page)
     yield "index.html", to_html("fleet", page)

@@ -6,8 +6,8 @@ Results come from nodes: a broken, oversized or hostile one costs its own host a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from probe_agent import foreign
 from probe_agent import schema as agent_schema
 
 from . import schema
+from .loose import mapping
 
 NAME_LIMIT_BYTES = 255  # what Linux takes as one folder's name
 FIGURE_LIMIT = 1e18  # no time, size or count of a node comes near; below it nothing overflows
 DEPTH_LIMIT = 20
+DRIFT = "drift.json"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Host:
     broken: tuple[str, ...] = ()
     raw: tuple[str, ...] = ()  # the files that came back, readable or not
     linked: bool = False  # its folder is a symbolic link, which is neither read through nor written through
+    drift: Mapping[str, Any] = field(default_factory=dict)  # of the run's drift.json
 
     @property
     def measured(self) -> Measurement | None:
@@ -102,8 +105,18 @@ class Run:
 
     def hosts(self) -> Iterator[Host]:
         """Yield each inventory host in the order of run.json, read one at a time: a fleet's results are large."""
+        judged = mapping(self.drift().get("hosts"))
         for name, entry in self.entries.items():
-            yield _host(self.path, name, entry)
+            yield replace(_host(self.path, name, entry), drift=mapping(judged.get(name)))
+
+    def drift(self) -> dict[str, Any]:
+        """Return drift.json, nothing where drift was not asked for. Raises ValueError where it cannot be read."""
+        try:
+            return mapping(load(self.path / DRIFT))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.path / DRIFT} cannot be read: {error}") from None
 
 
 def read(path: Path) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import figures, fleet, preflight, run_folder
+from . import drift, figures, fleet, preflight, run_folder
 from .fleet import Row
 from .loose import mapping
 from .run_folder import Host, Run
@@ -24,7 +24,13 @@ def lines(run: Run) -> tuple[list[str], list[Row]]:
             first = (host, row)
     index = run.path / INDEX
     where = f"Report: {index}" if index.is_file() else f"No report yet: python -m reports render {run.path}"
-    said = [where, _fleet(rows), *(_host(*first) if first else ["No host has a result."]), *_preflight(run)]
+    said = [
+        where,
+        _fleet(rows),
+        *(_host(*first) if first else ["No host has a result."]),
+        *_preflight(run),
+        *drift.sentences(run.drift()),
+    ]
     return [figures.printable(line) for line in said], rows
 
 

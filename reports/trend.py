@@ -81,7 +81,9 @@ def judge(
     points = [*past, now][-TREND_POINTS_MOST:]
     if len(points) <= TREND_POINTS:
         before = figures.plural(len(points) - 1, "run")
-        said = f"{metric}: not enough history, {before} before this one with its fingerprint; {TREND_POINTS} are needed."
+        said = (
+            f"{metric}: not enough history, {before} before this one with its fingerprint; {TREND_POINTS} are needed."
+        )
         return Trend(metric, Verdict.UNKNOWN, said)
     values = [max(point.value, TOLERATED.get(metric, -math.inf)) for point in points]
     if not all(0 < value < math.inf for value in values):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..run_folder import Host
 from ..tables import Section
-from . import allocators, bandwidth, batching, curves, environment, kv, load, memory, pressure, serving, settings
+from . import allocators, bandwidth, batching, curves, drift, environment, kv, load, memory, pressure, serving, settings
 
-THEMES = (settings, load, memory, allocators, bandwidth, pressure, serving, batching, curves, kv, environment)
+THEMES = (drift, settings, load, memory, allocators, bandwidth, pressure, serving, batching, curves, kv, environment)
 
 
 def of(host: Host) -> list[Section]:
