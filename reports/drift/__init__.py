@@ -102,7 +102,7 @@ def _host(run: Run, host: Host, folder: Path, history: History, before: Before) 
         "against": f"its certificate of {own.issued:%Y-%m-%d}" if own else "the inventory alone",
         "certified_in": own.run_id if own else None,
         "measured": name,
-        "findings": [asdict(each) for each in found],
+        "findings": [{**asdict(each), "set_by": list(map(asdict, each.set_by))} for each in found],
         "figures": {each.name: each.document() for each in known},
     }
 

@@ -26,7 +26,7 @@ NEXT_BOOT = "boot loader"
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting in all its places; None stands for absent."""
+    """One setting in all its places; None stands for absent. `movers` are all that moves it."""
 
     name: str
     certified: str | None
@@ -34,6 +34,7 @@ class Setting:
     wish: Mapping[str, Any]
     then_set: list[Source]
     now_set: list[Source]
+    movers: list[Source]
 
     @property
     def wanted(self) -> str | None:
@@ -54,12 +55,11 @@ class Setting:
     @property
     def set_otherwise(self) -> bool:
         """Tell whether boot would now set another value. Where the inventory has its way, our own files may change."""
-        then, now = _values(self.then_set), _values(self.now_set)
-        if self.wish and not self.deviation:
-            then, now = (
-                _values(each for each in self.then_set if not each.ours),
-                _values(each for each in self.now_set if not each.ours),
-            )
+        ours_may = bool(self.wish) and not self.deviation
+        then, now = (
+            {source.value for source in found if not (ours_may and source.ours)}
+            for found in (self.then_set, self.now_set)
+        )
         return then != now
 
 
@@ -105,7 +105,8 @@ def _settings(
             known.get(name),
             found.get(name),
             mapping(wishes.get(name)),
-            set_by.movers(name, then),
+            then.get(name, []),
+            now.get(name, []),
             set_by.movers(name, now),
         )
 
@@ -119,7 +120,7 @@ def _compared(name: str, known: Mapping[str, str], found: Mapping[str, str], sam
 
 
 def _finding(setting: Setting, node: Node, said: str) -> Finding:
-    setters = [node.setter(each.file, each.line, each.value) for each in setting.now_set]
+    setters = [node.setter(each.file, each.line, each.value) for each in setting.movers]
     file = setting.name.removeprefix("drop-in ").partition(",")[0]
     if not setters and file in node.origins:
         setters = [node.setter(file)]
@@ -139,7 +140,7 @@ def _changed(setting: Setting) -> str:
     said = f"is {setting.now or 'absent'}, and was certified as {setting.certified or 'absent'}"
     if setting.wanted is not None:
         said += f"; the inventory wants {setting.wanted}"
-    return f"{said}; {'; '.join(_sentences(setting.now_set))}" if setting.now_set else said
+    return f"{said}; {'; '.join(_sentences(setting.movers))}" if setting.movers else said
 
 
 def _set_otherwise(setting: Setting) -> str:
@@ -160,8 +161,3 @@ def _written(setting: Setting, node: Node, setters: list[Setter]) -> str:
 
 def _sentences(found: list[Source]) -> list[str]:
     return list(dict.fromkeys(source.sentence for source in found))
-
-
-def _values(found: Any) -> set[tuple[str, str]]:
-    """What the boot loader is told and what the kernel was told by it are one."""
-    return {(source.setting, source.value) for source in found}

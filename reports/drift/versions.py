@@ -51,7 +51,7 @@ def _other(what: str, then: str, now: str) -> Finding:
 
 def _libraries(node: Node, certified: Certificate) -> Iterator[Finding]:
     found = values(node.host_memory)
-    for name in (name for name in certified.settings if name.endswith(LIBRARY)):
+    for name in (name for name in certified.settings if found and name.endswith(LIBRARY)):
         content = f"{name}, content"
         then, now = ((known.get(name), known.get(content)) for known in (certified.settings, found))
         if then[1] is None:  # certified before contents were
