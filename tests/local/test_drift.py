@@ -155,6 +155,7 @@ def test_each_change_is_named_with_who_made_it_and_nothing_else_is(drift, folder
     found = drifted(judged)
     assert (code, set(found)) == (2, set(changes)), output
     assert f"the agent is not in {tmp_path}" in output
+    assert judged["measured"] is None  # an earlier run's result still lay on the node
     assert (found["THP enabled"]["certified"], found["THP enabled"]["now"]) == (knob.value, other)
     assert "the kernel's file was last written" in found["THP enabled"]["sentence"]
     (setter,) = found["Pool of 2 MiB pages, overcommit"]["set_by"]
