@@ -93,7 +93,8 @@ def _host(run: Run, host: Host, folder: Path, history: History, before: Before) 
         changed = list(versions.findings(state, own, measured.fingerprint if measured else None)) if own else []
         same_kernel = not any(each.what == "kernel" for each in changed)
         found += [*changed, *configuration.findings(state, own, same_kernel)]
-        if own and measured and not changed:
+        found += _not_measured(measured) if measured or host.state == "ok" else []
+        if own and measured and measured.fingerprint and not changed:
             known, judged = _performance(run, host, name, measured, own, history)
             found += judged
     found = [_dated(run, each, before.of(host.name), own) for each in _after(host, measured, found)]
@@ -114,6 +115,17 @@ def _lost(host: Host) -> Iterator[Finding]:
         yield Finding(RUN, UNKNOWN, "result", sentence)
 
 
+def _not_measured(measured: Measurement | None) -> Iterator[Finding]:
+    """Say why performance, or some of it, cannot be judged."""
+    if measured is None:
+        yield Finding(RUN, UNKNOWN, "performance", "nothing was measured: the configuration alone was compared")
+    elif not measured.fingerprint:
+        yield Finding(RUN, UNKNOWN, "performance", "the node was not described, so its figures do not compare")
+    for probe in measured.probes.values() if measured else ():
+        if probe.status == "failed":
+            yield Finding(RUN, UNKNOWN, f"probe {probe.name}", f"failed: {probe.reason}")
+
+
 def _certificate(run: Run, host: Host, folder: Path) -> tuple[Certificate | None, list[Finding]]:
     """Return what the node is held against, the controller's copy before the node's own, and what is wrong with it."""
 
@@ -124,7 +136,7 @@ def _certificate(run: Run, host: Host, folder: Path) -> tuple[Certificate | None
         path = certified.path_of(folder, host.name)
     except ValueError as error:
         return refuse(str(error))
-    if not path.exists():
+    if not path.exists() and not host.linked:
         path = run.path / "hosts" / host.name / NODE_CERTIFICATE
     if not path.exists():
         return refuse("nothing was certified of this node: a run of tune_and_probe.yml that keeps its settings does")

@@ -198,6 +198,14 @@ def test_another_kernel_is_seen_without_a_measurement(runs, memory):
     assert found(judged, "unknown") == {"run, in probe": "failed: why"}
 
 
+def test_what_was_not_measured_is_said(runs, gpu_document):
+    assert found(runs("r1", result=None), "unknown").keys() == {"performance"}
+    gpu_document["probes"]["load"] |= {"status": "failed", "reason": "disk full", "samples": []}
+    assert found(runs("r2", result=gpu_document), "unknown") == {"probe load": "failed: disk full"}
+    gpu_document["fingerprint"] = {}
+    assert found(runs("r3", result=gpu_document), "unknown").keys() == {"performance", "probe load"}
+
+
 def test_another_model_tells_nothing(runs, gpu_document):
     gpu_document["fingerprint"]["hashes"]["model"] = "other"
     judged = runs("r1", result=gpu_document)
