@@ -51,9 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     past.add_argument("--runs", type=Path, default=RUNS, help="where the run folders are")
     past.add_argument("--json", action="store_true", help="all of it, for programs")
     past.add_argument("--import", type=Path, dest="import_", metavar="RUNS", help="record the run folders in there")
-    past.add_argument(
-        "--keep", type=int, metavar="N", help="forget all but a host's N newest runs and its certified one"
-    )
+    past.add_argument("--keep", type=int, metavar="N", help="forget what is older than a host's N newest runs")
     past.set_defaults(command=_history)
     play = commands.add_parser("run", help=_run.__doc__, description=_run.__doc__)
     play.add_argument("--playbook", default="tune_and_probe.yml")
@@ -127,9 +125,8 @@ def _history(chosen: argparse.Namespace) -> int:
         elif opened.runs(chosen.host):
             _say(history_view.lines(opened, chosen.host))
         else:
-            raise ValueError(
-                f"{chosen.host!r} is in no run under {chosen.runs}; known: {figures.listed(opened.hosts())}"
-            )
+            known = figures.listed(opened.hosts())
+            raise ValueError(f"{chosen.host!r} is in no run that was recorded in {chosen.runs}; known: {known}")
     return 0
 
 

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +40,11 @@ CREATE TABLE hosts (
     profile TEXT NOT NULL,
     model TEXT NOT NULL,
     fingerprint_id TEXT NOT NULL,
-    fingerprint TEXT NOT NULL, -- JSON, as the next two
-    settings TEXT NOT NULL,
-    certificate TEXT,
+    fingerprint TEXT NOT NULL, -- JSON
+    settings TEXT NOT NULL, -- JSON
+    certificate BLOB, -- JSON, through zlib: it is most of the file
     PRIMARY KEY (host, run_id)
-) WITHOUT ROWID;
+);
 CREATE TABLE figures (
     run_id TEXT NOT NULL,
     host TEXT NOT NULL,
@@ -105,8 +106,8 @@ class History:
             )
             if not added.rowcount:  # another process was faster
                 return False
-            self.connection.executemany(f"INSERT INTO hosts VALUES ({_marks(10)})", hosts)
-            self.connection.executemany(f"INSERT INTO figures VALUES ({_marks(8)})", found)
+            self.connection.executemany("INSERT INTO hosts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", hosts)
+            self.connection.executemany("INSERT INTO figures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", found)
         return True
 
     def hosts(self) -> list[str]:
@@ -119,7 +120,11 @@ class History:
             " FROM hosts JOIN runs USING (run_id) WHERE host = ? ORDER BY started, run_id",
             (_text(host),),
         )
-        return [Entry(*row[:7], *(part and json.loads(part) for part in row[7:])) for row in found]
+        return [Entry(*row[:7], *map(json.loads, row[7:9]), _unpacked(row[9])) for row in found]
+
+    def newest(self, host: str) -> Entry | None:
+        """Return the newest run of a host that measured it."""
+        return next((entry for entry in reversed(self.runs(host)) if entry.state in certificate.ISSUED_TO), None)
 
     def metrics(self, host: str) -> list[Metric]:
         """Return every figure a host was ever measured by, as it was named last."""
@@ -134,15 +139,15 @@ class History:
         """Return a figure over the runs of one fingerprint, oldest first, those in which the host failed left out."""
         found = self.connection.execute(
             "SELECT run_id, started, median FROM figures JOIN hosts USING (host, run_id) JOIN runs USING (run_id)"
-            f" WHERE host = ? AND name = ? AND fingerprint_id = ? AND state IN ({_marks(len(certificate.ISSUED_TO))})"
+            " WHERE host = ? AND name = ? AND fingerprint_id = ? AND state IN (SELECT value FROM json_each(?))"
             " ORDER BY started, run_id",
-            (_text(host), metric, _text(fingerprint_id), *certificate.ISSUED_TO),
+            (_text(host), metric, _text(fingerprint_id), json.dumps(certificate.ISSUED_TO)),
         )
         return [Point(*row) for row in found]
 
     def trends(self, host: str) -> list[Trend]:
         """Judge each figure of a host's newest measurement against the runs before it with the same fingerprint."""
-        newest = next((entry for entry in reversed(self.runs(host)) if entry.state in certificate.ISSUED_TO), None)
+        newest = self.newest(host)
         judged = []
         for metric in self.metrics(host) if newest else []:
             points = self.points(host, metric.key, newest.fingerprint_id)
@@ -233,8 +238,8 @@ def _wrong(path: Path) -> str:
         except sqlite3.DatabaseError as error:
             if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in BROKEN:  # locked, or the disk: it may be whole
                 raise
-            found = str(error)
-    return "" if found == "ok" else found
+            return str(error)
+    return "" if found == "ok" else f"it is damaged: {' '.join(found.split())}"
 
 
 def _set_aside(path: Path) -> list[str]:
@@ -261,7 +266,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
 
 
-def _row(run: Run, host: Host) -> tuple[str | None, ...]:
+def _row(run: Run, host: Host) -> tuple[str | bytes | None, ...]:
     """Return a host's row, what follows its run."""
     state, reason = fleet.judge(host)
     measured = host.result
@@ -269,7 +274,7 @@ def _row(run: Run, host: Host) -> tuple[str | None, ...]:
     parts = (measured.fingerprint, settings_of(measured.host_memory)) if measured else ({}, {})
     document = certificate.document(run, host) if certificate.earned(host, state) else None
     texts = (host.name, state, reason, *about)
-    return (*map(_text, texts), *map(json.dumps, parts), json.dumps(document) if document else None)
+    return (*map(_text, texts), *map(json.dumps, parts), _packed(document) if document else None)
 
 
 def _figures(host: Host) -> Iterator[tuple[str | float, ...]]:
@@ -279,10 +284,14 @@ def _figures(host: Host) -> Iterator[tuple[str | float, ...]]:
         yield (_text(host.name), found.name, found.title, found.lower_is_better, *known)
 
 
+def _packed(document: Mapping[str, Any]) -> bytes:
+    return zlib.compress(json.dumps(document).encode())
+
+
+def _unpacked(packed: bytes | None) -> dict[str, Any] | None:
+    return json.loads(zlib.decompress(packed)) if packed else None
+
+
 def _text(foreign: str) -> str:
     """Return a node's text as UTF-8 has it: half of a surrogate pair, which JSON lets through, is spelled out."""
     return foreign.encode(errors="backslashreplace").decode()
-
-
-def _marks(number: int) -> str:
-    return ", ".join("?" * number)

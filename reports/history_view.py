@@ -42,8 +42,8 @@ def lines(history: History, host: str) -> Iterator[str]:
     yield f"{host}: {figures.plural(len(runs), 'run')}, {figures.plural(certified, 'certificate')}."
     yield from (_run(entry) for entry in runs[-SHOWN:])
     judged = sorted(history.trends(host), key=lambda found: ORDER.index(found.verdict))
-    if judged:
-        newest = next(entry for entry in reversed(runs) if entry.fingerprint_id)
+    newest = history.newest(host)
+    if newest:
         yield f"Figures with fingerprint {newest.fingerprint_id}, oldest first:"
     for found in judged:
         points = history.points(host, found.metric, newest.fingerprint_id)

@@ -21,13 +21,13 @@ TOLERATED = {"generation_rss_drift_mb": preflight.DRIFT_MB}  # a figure near zer
 CONFIDENCE = 0.995  # one-sided: one healthy figure in two hundred is called unfit
 
 # A figure from run to run; tests/bench/trend.py shows how often these are wrong.
-TREND_POINTS = 5  # before the run that is judged
-TREND_SEGMENTS = 15  # from here on a change is looked for anywhere, not only at the end
+TREND_POINTS = 5  # runs before the one that is judged
+TREND_SEGMENTS = 15  # points; from here on a change is looked for anywhere, not only the last one
 TREND_POINTS_MOST = 60  # what is older was accepted long ago
 TREND_MARGIN = 0.1
-TREND_ALONE = 0.5  # how far off one rerun must be to be believed alone
-TREND_CONFIDENCE = 0.9999  # one-sided, of one figure: a node has some forty, and is measured many times
-TREND_NOISE, TREND_NOISE_POINTS = 0.1, 6  # what nodes have between runs, and how many points that counts as
+TREND_ALONE = 1.0  # one rerun is believed alone when it is twice as bad; less may be a busy moment
+TREND_CONFIDENCE = 0.9999  # one-sided, of one figure: a node has some forty, and is measured night after night
+TREND_NOISE, TREND_NOISE_POINTS = 0.1, 6  # what nodes have between runs at most, and how many points that counts as
 TREND_PENALTY = 3.0  # of each segment more, to the kernel's cost
 
 VALID_DAYS = 90  # of a certificate

@@ -7,10 +7,11 @@ matter. Two reruns have to show it; one alone is believed when it is far off.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from scipy import special
@@ -31,6 +32,7 @@ from .limits import (
 from .thresholds import MAD_TO_SIGMA, SMALL_SAMPLE
 
 WIDTH = 0.25  # of the kernel over values in units of noise: beyond about three, an outlier is just an outlier
+OUTLIER = 3  # times the noise
 FEWEST = 2  # points of a segment
 
 
@@ -81,9 +83,7 @@ def judge(
     points = [*past, now][-TREND_POINTS_MOST:]
     if len(points) <= TREND_POINTS:
         before = figures.plural(len(points) - 1, "run")
-        said = (
-            f"{metric}: not enough history, {before} before this one with its fingerprint; {TREND_POINTS} are needed."
-        )
+        said = f"{metric}: not enough history, {before} with its fingerprint before this one, of {TREND_POINTS}."
         return Trend(metric, Verdict.UNKNOWN, said)
     values = [max(point.value, TOLERATED.get(metric, -math.inf)) for point in points]
     if not all(0 < value < math.inf for value in values):
@@ -112,60 +112,74 @@ def _changed(metric: str, verdict: Verdict, points: Sequence[Point], step: _Step
 
 def _rise(logs: Sequence[float], margin: float) -> _Step | None:
     """Return the rise that the last point stands on, when it is more than noise and `margin`."""
-    steps = list(_in_segments(logs) if len(logs) >= TREND_SEGMENTS else _in_few(logs))
-    last = _step(logs, 0, len(logs) - 1, _noise(logs[:-1]), len(logs) - 1)
-    alone = [last] if last.size > max(last.reach, math.log1p(TREND_ALONE)) else []
-    called = [step for step in steps if step.size > max(step.reach, margin)]
-    return max(called or alone, key=lambda step: step.size / step.reach, default=None)
+    step = _in_segments(logs) if len(logs) >= TREND_SEGMENTS else _in_few(logs)
+    if step and step.size > max(step.reach, margin):
+        return step
+    last = _step(logs, len(logs) - 1, _noise(logs[:-1]), len(logs) - 1)
+    return last if last.size > max(last.reach, math.log1p(TREND_ALONE)) else None
 
 
-def _in_few(logs: Sequence[float]) -> list[_Step]:
-    """Return the steps before each of the last points that leave enough before them."""
+def _in_few(logs: Sequence[float]) -> _Step | None:
+    """Return the step at the run that best divides them into before and since, with enough before it."""
     starts = range(TREND_POINTS, len(logs) - FEWEST + 1)
-    return [_step(logs, 0, at, _noise(logs[:at]), at) for at in starts]
+    at = min(starts, key=lambda start: _misfit(logs[:start]) + _misfit(logs[start:]), default=None)
+    return _step(logs, at, _noise(logs[:at]), at) if at else None
 
 
-def _in_segments(logs: Sequence[float]) -> list[_Step]:
+def _misfit(values: Sequence[float]) -> float:
+    middle = statistics.median(values)
+    return sum(abs(value - middle) for value in values)
+
+
+def _in_segments(logs: Sequence[float]) -> _Step | None:
     """Return the step that the last segment stands on: all steps before it that go up without one down."""
-    levels = [0, *_changes(logs), len(logs)]
-    segments = list(zip(levels, levels[1:], strict=False))
-    middle = [statistics.median(logs[start:end]) for start, end in segments]
-    first = len(segments) - 1
+    starts = [0, *_changes(logs)]
+    ends = [*starts[1:], len(logs)]
+    middle = [statistics.median(logs[start:end]) for start, end in zip(starts, ends, strict=True)]
+    first = len(starts) - 1
     while first and middle[first - 1] < middle[first]:
         first -= 1
-    if first == len(segments) - 1:
-        return []
-    rest = [value - middle[number] for number, (start, end) in enumerate(segments) for value in logs[start:end]]
-    start, at = segments[first]
-    step = _step(logs, start, at, _noise(rest), len(logs) - len(segments))
-    last = statistics.median_low(logs[segments[-1][0] :])
-    few = 1 / (at - start) + 1 / (len(logs) - segments[-1][0])
-    scale = math.sqrt(few / (1 / (at - start) + 1 / (len(logs) - at)))
-    return [_Step(at, last - middle[first], step.reach * scale)]
+    if first == len(starts) - 1:
+        return None
+    parts = zip(starts, ends, middle, strict=True)
+    rest = [value - level for start, end, level in parts for value in logs[start:end]]
+    noise = _noise(rest) * math.sqrt(len(rest) / (len(rest) - len(starts)))
+    before, since = logs[starts[first] : ends[first]], logs[starts[-1] :]
+    last = _step([*before, *since], len(before), noise, len(rest))
+    return replace(last, at=ends[first])
 
 
 def _changes(logs: Sequence[float]) -> list[int]:
     """Return where a new segment begins."""
+    # Both take a second of every start, and most commands judge no trend.
     import numpy as np
     import ruptures
 
-    noise = _noise([(after - before) / math.sqrt(2) for before, after in zip(logs, logs[1:], strict=False)])
+    noise = _noise([(after - before) / math.sqrt(2) for before, after in itertools.pairwise(logs)])
     found = ruptures.KernelCPD(kernel="rbf", params={"gamma": WIDTH}, min_size=FEWEST)
     return [int(at) for at in found.fit(np.array(logs)[:, None] / noise).predict(pen=TREND_PENALTY)[:-1]]
 
 
-def _step(logs: Sequence[float], start: int, at: int, noise: float, n: int) -> _Step:
-    before, since = logs[start:at], logs[at:]
+def _step(logs: Sequence[float], at: int, noise: float, n: int) -> _Step:
+    """Return the step between two levels; `noise` is known from `n` points."""
+    before, since = _clipped(logs[:at]), logs[at:]
     # Of an even number of points the lower one: with two, both have to show it.
-    size = statistics.median_low(since) - statistics.median(before)
+    size = statistics.median_low(since) - statistics.fmean(before)
     sigmas = float(special.stdtrit(n - 1 + TREND_NOISE_POINTS, TREND_CONFIDENCE))
-    return _Step(at, size, sigmas * noise * math.sqrt(math.pi / 2 * (1 / len(before) + 1 / len(since))))
+    of_median = math.pi / 2 if len(since) > FEWEST else 1
+    return _Step(at, size, sigmas * noise * math.sqrt(1 / len(before) + of_median / len(since)))
 
 
 def _noise(values: Sequence[float]) -> float:
     """Return the noise between runs: few points say little of it, so what most nodes have counts as some more."""
+    kept, weight = _clipped(values), len(values) - 1
+    own = statistics.variance(kept)
+    return math.sqrt((weight * own + TREND_NOISE_POINTS * TREND_NOISE**2) / (weight + TREND_NOISE_POINTS))
+
+
+def _clipped(values: Sequence[float]) -> list[float]:
+    """Return the values with outliers brought in to what the median distance from the median makes credible."""
     middle, n = statistics.median(values), len(values)
     small = SMALL_SAMPLE.get(n, n / (n - 0.8))
-    own = MAD_TO_SIGMA * small * statistics.median(abs(value - middle) for value in values)
-    weight = n - 1
-    return math.sqrt((weight * own**2 + TREND_NOISE_POINTS * TREND_NOISE**2) / (weight + TREND_NOISE_POINTS))
+    reach = OUTLIER * MAD_TO_SIGMA * small * statistics.median(abs(value - middle) for value in values)
+    return [min(max(value, middle - reach), middle + reach) for value in values]
