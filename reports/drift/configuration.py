@@ -152,7 +152,7 @@ def _set_otherwise(setting: Setting) -> str:
 
 def _written(setting: Setting, node: Node, setters: list[Setter]) -> str:
     """Say when a value was written that no file stands behind."""
-    if setters or setting.now is None:
+    if setters or setting.now is None or setting.name.startswith(("drop-in ", "TuneD ")):
         return ""
     when = next((when for path, when in node.written.items() if name_of(path) == setting.name), "")
     by_hand = "nothing that a boot reads sets it"

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 
 import pytest
 
@@ -162,6 +161,8 @@ def test_mounts_dropins_and_profiles_that_go_or_come(runs, memory):
         "drop-in /etc/systemd/system/vllm.service.d/stethos.conf, content",
         "TuneD profile",
     }
+    dropin = "drop-in /etc/systemd/system/vllm.service.d/stethos.conf, content"
+    assert found(runs("r2", memory))[dropin] == "is dd, and was certified as cc"
 
 
 def test_a_library_with_another_content_is_another_version(runs, memory):
@@ -362,7 +363,7 @@ def test_a_state_that_is_no_file_of_ours_is_not_followed(runs, tmp_path):
     runs("r1", judged=False)
     state = runs.folder / "r1/hosts/n/state.json"
     state.unlink()
-    os.symlink("/etc/hostname", state)
+    state.symlink_to("/etc/hostname")
     assert main(["drift", str(runs.folder / "r1")]) == 1
 
 
