@@ -12,7 +12,7 @@ from slowed import computing_at_most, reading_at_most
 from support import machine_state
 
 from probe_agent import figures
-from probe_agent.host import allocators, files, hugepages, thp
+from probe_agent.host import allocators, files, hugepages, knobs, thp
 from reports.__main__ import main
 
 # This machine is shared: what is tested is the verdict, not how steady its figures are.
@@ -38,11 +38,10 @@ def file_of(path, text):
 @contextmanager
 def value_of(path, value):
     """Have another process write to the kernel."""
-    knob = Path("/", path)
-    before = knob.read_text()
-    subprocess.run(["sh", "-c", f"echo {value} > {knob}"], check=True)
+    before = knobs.read(path).value
+    subprocess.run(["sh", "-c", f"echo {value} > /{path}"], check=True)
     yield
-    knob.write_text(before)
+    Path("/", path).write_text(before)
 
 
 @contextmanager
@@ -214,3 +213,31 @@ def test_a_slowed_cpu_is_found(drift, folder):
     assert code == 2, output
     assert COMPUTED in drifted(judged)
     assert {each["kind"] for each in drifted(judged).values()} == {"performance"}, output
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_rerun_that_tunes_shows_what_drifted_and_puts_it_right(playbook, folder):
+    """The last one here: it certifies the node anew."""
+    knob = thp.read().general["enabled"]
+    other = next(value for value in knob.choices if value not in (knob.value, "never"))
+    with value_of(knob.path, other):
+        done = playbook(
+            "tune_and_probe.yml",
+            reports_dir=str(folder / "runs"),
+            probe_state=str(folder / "state"),
+            probe_profile="quick",
+            probe_probes=["load"],
+            tuning_keep=True,
+            tuning_persist=False,
+            thp_enabled=knob.value,
+            hugepages_pools=[],
+            hugetlbfs_mounts=[],
+            jemalloc_install=False,
+        )
+        assert thp.read().general["enabled"].value == knob.value
+    assert done.code == 0, done.output
+    judged = json.loads((folder / "runs/latest/drift.json").read_text())["hosts"]["local"]
+    found = drifted(judged)
+    assert (judged["code"], judged["measured"], set(found)) == (2, "baseline.json", {"THP enabled"}), done.output
+    assert (found["THP enabled"]["now"], found["THP enabled"]["after"]) == (other, knob.value)
+    assert "after tuning: " + knob.value in (folder / "runs/latest/index.html").read_text()
