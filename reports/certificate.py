@@ -91,7 +91,7 @@ def document(run: Run, host: Host) -> dict[str, Any]:
         "model": measured.model,
         "fingerprint": measured.fingerprint,
         "settings": settings_of(measured.host_memory),
-        "sources": set_by.document(measured.host_memory),
+        **set_by.document(measured.host_memory),
         "figures": {name: asdict(figure) for name, figure in known.items()},
         "limits": thresholds.limits(judged),
         "verdicts": allocators.verdicts(measured),

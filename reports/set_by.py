@@ -23,9 +23,11 @@ def rows(found: Any) -> list[Source]:
     return [Source(**row) for row in whole if row["effective"] and row["setting"]]
 
 
-def document(host_memory: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the sources as a certificate keeps them."""
-    return [asdict(source) for source in rows(host_memory.get("sources"))]
+def document(host_memory: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the sources as a certificate keeps them; nothing of a node whose agent did not read them."""
+    if "sources" not in host_memory:
+        return {}
+    return {"sources": [asdict(source) for source in rows(host_memory["sources"])]}
 
 
 def by_name(found: Iterable[Source], default_kb: Any) -> dict[str, list[Source]]:

@@ -334,6 +334,13 @@ def test_a_certificate_that_does_not_hold(runs, changed, sentence):
     assert sentence in found(judged, "unknown")["certificate"]
 
 
+def test_a_certificate_of_an_older_agent_has_no_sources(runs, memory):
+    older = {name: value for name, value in memory.items() if name != "sources"}
+    runs("r1", older, certify=True, judged=False)
+    assert "sources" not in certificate.read(runs.folder / "certified/n.json").document
+    assert runs("r2", memory)["findings"] == []
+
+
 def test_an_older_certificate_says_nothing_of_sources_and_contents(runs, memory):
     path = runs.folder / "certified/n.json"
     document = json.loads(path.read_text())
