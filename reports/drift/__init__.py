@@ -97,7 +97,8 @@ def _host(run: Run, host: Host, folder: Path, history: History, before: Before) 
         if own and measured and measured.fingerprint and not changed:
             known, judged = _performance(run, host, name, measured, own, history)
             found += judged
-    found = [_dated(run, each, before.of(host.name), own) for each in _after(host, measured, found)]
+    last, then = before.of(host.name) or (own.run_id if own else "", [])
+    found = [_dated(run, each, last, then) for each in _after(host, measured, found)]
     return {
         "code": code(found),
         "against": f"its certificate of {own.issued:%Y-%m-%d}" if own else "the inventory alone",
@@ -189,13 +190,10 @@ def _after(host: Host, measured: Measurement | None, found: Sequence[Finding]) -
         yield each if after in (None, each.now) else replace(each, after=after)
 
 
-def _dated(
-    run: Run, found: Finding, before: tuple[str, list[dict[str, Any]]] | None, own: Certificate | None
-) -> Finding:
-    """Add the first run that saw it: this one, unless the run before did."""
+def _dated(run: Run, found: Finding, last: str, then: Sequence[Mapping[str, Any]]) -> Finding:
+    """Add the first run that saw it: this one, unless run `last` did, which found `then`."""
     if found.word != DRIFTED:
         return found
-    last, then = before or (own.run_id if own else "", [])
     same = next((each for each in then if _same(found, each)), None)
     since, until = (str(same.get("since")), str(same.get("until"))) if same else (run.run_id, last)
     return replace(found, since=found.since or since, until="" if found.since else until)
