@@ -18,7 +18,8 @@ from ..certificate import Certificate
 from ..loose import mapping
 from .kinds import CONFIGURATION, DRIFTED, UNKNOWN, Finding, Node, Setter
 
-MAY_APPEAR = ("hugetlbfs at ", "TuneD ", "drop-in ")  # other settings come and go with the kernel alone
+DROP_IN = "drop-in "
+MAY_APPEAR = ("hugetlbfs at ", "TuneD ", DROP_IN)  # other settings come and go with the kernel alone
 LIBRARY = " library"  # another one is another version
 DEFAULT_PAGE = "default huge page (kB)"
 NEXT_BOOT = "boot loader"
@@ -71,10 +72,12 @@ def findings(node: Node, certified: Certificate | None, same_kernel: bool) -> It
         yield Finding(CONFIGURATION, UNKNOWN, "settings", "the host memory of this node was not read")
         return
     known = dict(certified.settings) if certified else {}
+    boot_known = certified is not None and "sources" in certified.document  # an older agent read nothing of it
     changed = {
         name
         for name in {**known, **found}
         if certified and known.get(name) != found.get(name) and _compared(name, known, found, same_kernel)
+        if boot_known or not name.startswith(DROP_IN)
     }
     for setting in _settings(node, certified, known, found):
         pool = setting.name.partition(set_by.NUMA)[0]
@@ -84,11 +87,12 @@ def findings(node: Node, certified: Certificate | None, same_kernel: bool) -> It
             yield _finding(setting, node, _changed(setting))
         elif setting.deviation:
             yield _finding(setting, node, setting.deviation)
-        elif certified and "sources" in certified.document and setting.set_otherwise:
+        elif boot_known and setting.set_otherwise:
             yield _finding(setting, node, _set_otherwise(setting))
-    for file in node.services:
-        said = "is not what jemalloc_services and jemalloc_levers want"
-        yield Finding(CONFIGURATION, DRIFTED, f"drop-in {file}", said, set_by=(node.setter(file),))
+    for name, file in ((f"{DROP_IN}{file}, content", file) for file in node.services):
+        if name not in changed:
+            said = "is not what jemalloc_services and jemalloc_levers want"
+            yield Finding(CONFIGURATION, DRIFTED, name, said, now=found.get(name), set_by=(node.setter(file),))
 
 
 def _settings(
@@ -121,7 +125,7 @@ def _compared(name: str, known: Mapping[str, str], found: Mapping[str, str], sam
 
 def _finding(setting: Setting, node: Node, said: str) -> Finding:
     setters = [node.setter(each.file, each.line, each.value) for each in setting.movers]
-    file = setting.name.removeprefix("drop-in ").partition(",")[0]
+    file = setting.name.removeprefix(DROP_IN).partition(",")[0]
     if not setters and file in node.origins:
         setters = [node.setter(file)]
     return Finding(
@@ -152,7 +156,7 @@ def _set_otherwise(setting: Setting) -> str:
 
 def _written(setting: Setting, node: Node, setters: list[Setter]) -> str:
     """Say when a value was written that no file stands behind."""
-    if setters or setting.now is None or setting.name.startswith(("drop-in ", "TuneD ")):
+    if setters or setting.now is None or setting.name.startswith((DROP_IN, "TuneD ")):
         return ""
     when = next((when for path, when in node.written.items() if name_of(path) == setting.name), "")
     by_hand = "nothing that a boot reads sets it"

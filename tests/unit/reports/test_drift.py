@@ -241,7 +241,7 @@ def test_the_inventory_counts_where_the_certificate_agrees(runs, memory):
 def test_what_could_not_be_verified_is_said(runs, memory):
     judged = runs("r1", memory, not_verified="thp_enabled is sometimes", services=["/etc/x.conf"])
     assert found(judged, "unknown") == {"inventory": "thp_enabled is sometimes"}
-    assert found(judged).keys() == {"drop-in /etc/x.conf"}
+    assert found(judged).keys() == {"drop-in /etc/x.conf, content"}
 
 
 def test_since_when_comes_from_the_runs_before(runs, memory):
@@ -335,7 +335,7 @@ def test_a_certificate_that_does_not_hold(runs, changed, sentence):
 
 
 def test_a_certificate_of_an_older_agent_has_no_sources(runs, memory):
-    older = {name: value for name, value in memory.items() if name != "sources"}
+    older = {name: value for name, value in memory.items() if name not in ("sources", "service_dropins")}
     runs("r1", older, certify=True, judged=False)
     assert "sources" not in certificate.read(runs.folder / "certified/n.json").document
     assert runs("r2", memory)["findings"] == []
