@@ -46,5 +46,6 @@ def _group(controller: str, limits: dict[str, str]) -> Iterator[None]:
         (group / "cgroup.procs").write_text(str(os.getpid()))
         yield
     finally:
-        Path(root, "cgroup.procs").write_text(str(os.getpid()))
+        for pid in (group / "cgroup.procs").read_text().split():  # what an interrupted test started may live on
+            Path(root, "cgroup.procs").write_text(pid)
         group.rmdir()
