@@ -27,7 +27,8 @@ TREND_POINTS_MOST = 60  # what is older was accepted long ago
 TREND_MARGIN = 0.1
 TREND_ALONE = 1.0  # one rerun is believed alone when it is twice as bad; less may be a busy moment
 TREND_CONFIDENCE = 0.9999  # one-sided, of one figure: a node has some forty, and is measured night after night
-TREND_NOISE, TREND_NOISE_POINTS = 0.1, 6  # what nodes have between runs at most, and how many points that counts as
+TREND_NOISE, TREND_NOISE_POINTS = 0.08, 4  # what many nodes have between runs, and how many points that counts as
+TREND_ALIKE = 2.0  # runs of neighbouring days are alike: so many count as one
 TREND_PENALTY = 3.0  # of each segment more, to the kernel's cost
 
 VALID_DAYS = 90  # of a certificate

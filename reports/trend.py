@@ -2,7 +2,7 @@
 
 Nobody looks twice at what cries wolf: a figure is called changed only when the step is more than the node's own noise
 between runs explains, at a confidence that allows for all figures of a node and many reruns, and large enough to
-matter. Two reruns have to show it; one alone is believed when it is far off.
+matter. At least two reruns have to show it; one alone is believed when it is far off.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy import special
 from . import figures
 from .limits import (
     TOLERATED,
+    TREND_ALIKE,
     TREND_ALONE,
     TREND_CONFIDENCE,
     TREND_MARGIN,
@@ -166,8 +167,7 @@ def _step(logs: Sequence[float], at: int, noise: float, n: int) -> _Step:
     # Of an even number of points the lower one: with two, both have to show it.
     size = statistics.median_low(since) - statistics.fmean(before)
     sigmas = float(special.stdtrit(n - 1 + TREND_NOISE_POINTS, TREND_CONFIDENCE))
-    of_median = math.pi / 2 if len(since) > FEWEST else 1
-    return _Step(at, size, sigmas * noise * math.sqrt(1 / len(before) + of_median / len(since)))
+    return _Step(at, size, sigmas * noise * math.sqrt(TREND_ALIKE * (1 / len(before) + 1 / len(since))))
 
 
 def _noise(values: Sequence[float]) -> float:

@@ -76,8 +76,8 @@ def main() -> None:
     print(f"{'false alarms of':>49}{'found +15 % within':>29}{'found +30 % within':>27}")
     print("   noise          n  each rerun  20 reruns     node        1     2     3     5        1     2     3     5")
     for kind in ("normal", "outliers", "days"):
-        for noise in (0.03, 0.06, 0.1):
-            for n in (5, 8, 15, 40):
+        for noise in (0.03, 0.05, 0.1):
+            for n in (5, 10, 20, 40):
                 print(line(kind, noise, n, wanted), flush=True)
 
 
