@@ -54,7 +54,7 @@ unread: {description: Files that could not be looked into., type: list, elements
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import hugepages, hugetlbfs, meminfo, mounts, persist, sources, thp, tuning
+from ansible.module_utils.probe_agent.host import sources, verify
 
 ARGUMENTS = {
     "thp": {"type": "dict", "default": {}},
@@ -64,22 +64,12 @@ ARGUMENTS = {
 }
 
 
-def mount_row(wish: hugetlbfs.MountWish, default_kb: int, persists: bool, found: list) -> tuning.Row:
-    ours = any(row.is_mount and row.ours and row.effective and row.setting == wish.path.lstrip("/") for row in found)
-    skipped = "" if default_kb else "this node's kernel has no hugetlb pages"
-    return hugetlbfs.row(wish, mounts.read(), default_kb, ours if persists else None, skipped)
-
-
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params = module.params
-    persists = params["persist"] and not persist.missing()
     try:
-        found, default_kb = sources.read(), meminfo.default_page_kb()
-        pools = [hugepages.PoolWish(**pool) for pool in params["pools"]]
-        stands = tuning.rows(thp.plan(params["thp"], persists), found, default_kb)
-        stands += hugepages.await_boot(tuning.rows(hugepages.plan(pools, persists), found, default_kb), pools)
-        stands += [mount_row(hugetlbfs.MountWish(**wish), default_kb, persists, found) for wish in params["mounts"]]
+        found = sources.read()
+        stands = verify.rows(verify.Wanted(params["thp"], params["pools"], params["mounts"], params["persist"]), found)
     except (OSError, ValueError, TypeError) as error:
         module.fail_json(msg=str(error))
 

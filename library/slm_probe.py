@@ -93,11 +93,13 @@ def end_with_us() -> None:
 
 def measure(params: dict, spec: specs.Spec) -> tuple[int, str, int]:
     """Run the agent and return its exit status, its last words and its pid. Raises OSError when it cannot start."""
+    result = Path(params["result"])
+    resume.set_aside(result)  # whatever happens now, an earlier result is not taken for this run's
     if not (Path(params["agent"]) / "probe_agent").is_dir():
         raise FileNotFoundError(f"the agent is not in {params['agent']}: the tag environment brings it there")
-    result = Path(params["result"])
+    if not Path(params["python"]).exists():
+        raise FileNotFoundError(f"the interpreter {params['python']} is not there: the tag environment brings it")
     result.parent.mkdir(parents=True, exist_ok=True)
-    resume.set_aside(result)
     file = result.with_name("spec.json")
     file.write_text(json.dumps(spec.to_json()))
     agent = subprocess.Popen(

@@ -175,7 +175,7 @@ def _against(result: dict[str, Any], certificate: dict[str, Any] | None, now: da
         yield Finding("certificate", UNKNOWN, doubt)
         return
     yield from _settings(result, certificate)
-    yield from _figures(result, certificate)
+    yield from figures_against(result, certificate)
 
 
 def _doubt(result: dict[str, Any], certificate: dict[str, Any], now: datetime.datetime) -> str:
@@ -216,8 +216,9 @@ def _settings(result: dict[str, Any], certificate: dict[str, Any]) -> Iterator[F
         yield Finding("settings", FIT, f"all {len(certified)} are as certified")
 
 
-def _figures(result: dict[str, Any], certificate: dict[str, Any]) -> Iterator[Finding]:
-    found, busy, evicted = figures.of(result), _busy(result), _evicted(result)
+def figures_against(result: dict[str, Any], certificate: dict[str, Any]) -> Iterator[Finding]:
+    """Hold each figure against its limit. A busy node is not told from a slow one."""
+    found, busy, evicted = figures.of(result), busy_with(result), _evicted(result)
     judged = [
         (name, found[name], limit, mapping(known).get("lower_is_better") is True, figure(mapping(known).get("centre")))
         for name, known in certificate["limits"].items()
@@ -236,7 +237,7 @@ def _figures(result: dict[str, Any], certificate: dict[str, Any]) -> Iterator[Fi
         yield Finding("figures", FIT, f"{len(judged) - len(worse)} of {len(judged)} are within their limits")
 
 
-def _busy(result: dict[str, Any]) -> str:
+def busy_with(result: dict[str, Any]) -> str:
     """Say what else the node was doing, or nothing: then a slow figure is its own."""
     cores = figure(mapping(mapping(result.get("fingerprint")).get("hardware")).get("cores")) or 0
     first = next(iter(figures.samples(result, "load")), {})

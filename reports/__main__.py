@@ -14,6 +14,7 @@ from . import (
     certified,
     compare_command,
     console,
+    drift,
     figures,
     fleet,
     history,
@@ -21,6 +22,7 @@ from . import (
     preflight,
     render,
     run_folder,
+    schema,
     summary,
 )
 
@@ -43,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("summary", _summary),
         ("certify", _certify),
         ("preflight", _preflight),
+        ("drift", _drift),
         ("record", _record),
     ):
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -140,6 +143,19 @@ def _history(chosen: argparse.Namespace) -> int:
 def _say(sentences: Iterable[str], file: TextIO | None = None) -> None:
     for sentence in sentences:
         print(figures.printable(sentence), file=file)
+
+
+def _drift(chosen: argparse.Namespace) -> int:
+    """Tell what drifted since each node was certified. Status 0: nothing, 1: cannot tell of a node, 2: one drifted."""
+    run = run_folder.read(chosen.run)
+    folder = certified.folder_of(run)
+    with history.open_(folder.parent) as opened:
+        _say(opened.said)
+        found = drift.document(run, folder, opened)
+    schema.check("drift", found)
+    (run.path / drift.NAME).write_text(json.dumps(found, indent=1) + "\n")
+    _say(drift.sentences(found))
+    return found["code"]
 
 
 def _run(chosen: argparse.Namespace) -> int:

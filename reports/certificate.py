@@ -18,7 +18,7 @@ from probe_agent.preflight import PARTS
 from probe_agent.settings import values as settings_of
 from probe_agent.spec import PROBES
 
-from . import headlines, limits, run_folder, schema, thresholds
+from . import headlines, limits, run_folder, schema, set_by, thresholds
 from .loose import mapping
 from .run_folder import Host, Measurement, Run
 from .sections import allocators
@@ -91,6 +91,7 @@ def document(run: Run, host: Host) -> dict[str, Any]:
         "model": measured.model,
         "fingerprint": measured.fingerprint,
         "settings": settings_of(measured.host_memory),
+        **set_by.document(measured.host_memory),
         "figures": {name: asdict(figure) for name, figure in known.items()},
         "limits": thresholds.limits(judged),
         "verdicts": allocators.verdicts(measured),

@@ -6,18 +6,21 @@ Results come from nodes: a broken, oversized or hostile one costs its own host a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from probe_agent import foreign
 
 from . import schema
+from .loose import mapping
 
 NAME_LIMIT_BYTES = 255  # what Linux takes as one folder's name
 FIGURE_LIMIT = 1e18  # no time, size or count of a node comes near; below it nothing overflows
 DEPTH_LIMIT = 20
+DRIFT = "drift.json"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Host:
     broken: tuple[str, ...] = ()
     raw: tuple[str, ...] = ()  # the files that came back, readable or not
     linked: bool = False  # its folder is a symbolic link, which is neither read through nor written through
+    drift: Mapping[str, Any] = field(default_factory=dict)  # of the run's drift.json
 
     @property
     def measured(self) -> Measurement | None:
@@ -110,7 +114,18 @@ class Run:
 
     def host(self, name: str) -> Host:
         """Read what came back from one inventory host."""
-        return _host(self.path, name, self.entries[name])
+        judged = mapping(mapping(self.drift.get("hosts")).get(name))
+        return replace(_host(self.path, name, self.entries[name]), drift=judged)
+
+    @cached_property
+    def drift(self) -> dict[str, Any]:
+        """What drift.json says, nothing where drift was not asked for. Raises ValueError where it cannot be read."""
+        try:
+            return mapping(load(self.path / DRIFT))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.path / DRIFT} cannot be read: {error}") from None
 
 
 def read(path: Path) -> Run:

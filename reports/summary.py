@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import figures, fleet, preflight, run_folder
+from . import drift, figures, fleet, preflight, run_folder
 from .fleet import Row
 from .loose import mapping
 from .run_folder import Host, Run
@@ -29,6 +29,7 @@ def lines(run: Run) -> tuple[list[str], list[Row]]:
         _fleet(rows),
         *(_host(*first) if first else ["No host has a result."]),
         *_preflight(run),
+        *drift.sentences(run.drift),
     ]
     return [figures.printable(line) for line in said], rows
 

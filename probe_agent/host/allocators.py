@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -37,6 +38,17 @@ def find(root: Path = Path("/"), machine: str = "") -> dict[str, str]:
                 found[name] = f"/{folder}/{present[0]}"
                 break
     return found
+
+
+def contents(found: dict[str, str], root: Path = Path("/")) -> dict[str, str]:
+    """Return a hash of each library that `find` found: an update keeps its path."""
+    hashes = {}
+    for name, path in found.items():
+        try:
+            hashes[name] = hashlib.sha256((root / path.lstrip("/")).read_bytes()).hexdigest()[:16]
+        except OSError:  # it may be there for others only
+            continue
+    return hashes
 
 
 def expected(root: Path = Path("/"), machine: str = "") -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arms import ARMS, LEVERS
-from . import allocators, files, proof, units
+from . import allocators, files, proof, source, units
 from .files import FileChange, OwnedFile
 from .units import Given, State
 
@@ -164,6 +165,18 @@ def present(root: Path = Path("/")) -> list[str]:
     """Return the units that have a drop-in of ours."""
     found = sorted(found.parent.name[: -len(".d")] for found in root.glob(f"{FOLDER}/*.service.d/{NAME}"))
     return [unit for unit in found if (files.read(path(unit), root) or "").startswith(files.MARK)]
+
+
+def contents(root: Path = Path("/")) -> dict[str, str]:
+    """Return a hash of every drop-in of the units that have one of ours; their text may hold secrets."""
+    hashes = {}
+    for folder in (f"{place}/{unit}.d" for unit in present(root) for place in units.FOLDERS):
+        for name in source.names(folder, root):
+            file = source.load(f"{folder}/{name}", root) if name.endswith(".conf") else None
+            if file and not file.error:
+                text = "\n".join(file.lines)
+                hashes[f"/{folder}/{name}"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashes
 
 
 def plan(wanted: list[Wish], states: dict[str, State], root: Path = Path("/")) -> Plan:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from . import allocators, hugepages, hugetlbfs, kernel, meminfo, sources, thp
+from . import allocators, hugepages, hugetlbfs, kernel, meminfo, services, sources, thp
 
 
 def read(root: Path = Path("/")) -> dict[str, object]:
-    """Return THP, pools, mounts, memory, allocators, kernel and what sets them at boot as plain values."""
+    """Return THP, pools, mounts, memory, allocators, kernel and what sets any of it at boot as plain values."""
     memory = meminfo.read(root)
+    libraries = allocators.find(root)
     return {
         "thp": thp.read(root).values(),
         "pools": [asdict(pool) for pool in hugepages.read(root)],
@@ -22,7 +23,9 @@ def read(root: Path = Path("/")) -> dict[str, object]:
         "memory_total_mb": memory["MemTotal"] >> 10,
         "memory_available_mb": memory["MemAvailable"] >> 10,
         "default_hugepage_size_kb": memory.get("Hugepagesize"),
-        "allocators": allocators.find(root),
-        "kernel": kernel.read(root),
+        "allocators": libraries,
+        "allocator_contents": allocators.contents(libraries, root),
+        "service_dropins": services.contents(root),
         "sources": [asdict(found) for found in sources.read(root)],
+        "kernel": kernel.read(root),
     }

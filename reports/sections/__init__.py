@@ -12,6 +12,7 @@ from . import (
     bandwidth,
     batching,
     curves,
+    drift,
     environment,
     gpus,
     kv,
@@ -34,6 +35,7 @@ class Tier:
 
 
 TIERS = (
+    Tier("since", "Since it was certified", (drift,)),
     Tier("tier-1", "Tier 1: memory state and load", (settings, load, memory)),
     Tier("tier-2", "Tier 2: levers and serving", (allocators, serving)),
     Tier("tier-3", "Tier 3: KV cache, batching and limits", (kv, batching, curves)),

@@ -126,7 +126,9 @@ def _sources(host: Host) -> tuple[Table, ...]:
 
 
 def _is_pool(setting: Setting) -> bool:
-    return setting.name.startswith(("Pool", "hugetlbfs")) and "NUMA" not in setting.name
+    return setting.name.startswith(("Pool", "hugetlbfs")) and not any(
+        part in setting.name for part in ("NUMA", "overcommit")
+    )
 
 
 def _shown(value: str | None) -> str:

@@ -1,16 +1,15 @@
 """Pre-flight on this machine: fit; not fit by THP set otherwise or a throttled disk; nothing told by a broken torch."""
 
 import json
-import os
 import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from slowed import reading_at_most
 from support import ROOT
 
-from probe_agent import figures, paths
-from probe_agent.host import mounts, thp
+from probe_agent import figures
+from probe_agent.host import thp
 from reports.__main__ import main
 
 # This machine is shared: what is tested is the verdict, not how steady its figures are.
@@ -70,27 +69,6 @@ def test_thp_against_the_certificate_is_found_and_nothing_else(playbook, certifi
     assert unfit == {"THP enabled": f"is {other}, and was certified as {knob.value}"}
     assert f"THP enabled: {unfit['THP enabled']}" in done.output
     assert (tmp_path / "state/certificate.json").read_bytes() == (certified / "certified/local.json").read_bytes()
-
-
-@contextmanager
-def reading_at_most(bytes_per_s):
-    """Hold this process, and all that it starts, to so much from the disk that the model is on."""
-    root = next(
-        (mount.target for mount in mounts.read() if mount.fstype == "cgroup" and "blkio" in mount.options), None
-    )
-    if os.geteuid() != 0 or root is None:
-        pytest.skip("throttling a disk takes root and a blkio hierarchy of version 1")
-    group = Path(root, f"stethos-test-{os.getpid()}")
-    group.mkdir()
-    try:
-        disk = paths.HOME.stat().st_dev
-        limit = f"{os.major(disk)}:{os.minor(disk)} {int(bytes_per_s)}"
-        (group / "blkio.throttle.read_bps_device").write_text(limit)
-        (group / "cgroup.procs").write_text(str(os.getpid()))
-        yield
-    finally:
-        Path(root, "cgroup.procs").write_text(str(os.getpid()))
-        group.rmdir()
 
 
 def test_a_throttled_disk_is_found(playbook, certified, tmp_path):

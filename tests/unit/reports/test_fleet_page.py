@@ -7,6 +7,7 @@ import json
 import random
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -260,4 +261,4 @@ def test_a_large_fleets_page_stays_small():
     assert page.count('class="host"') == 1000
 
 
-EMPTY_RUN = run_folder.Run(path=None, run_id="r1", started="", finished=None, entries={})
+EMPTY_RUN = run_folder.Run(path=Path("none"), run_id="r1", started="", finished=None, entries={})
