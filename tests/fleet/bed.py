@@ -1,0 +1,237 @@
+"""A fleet on one machine: each node has a network, processes and folders of its own, and an sshd; the kernel is shared.
+
+The controller has a network namespace too, so that nothing is added to the machine's own interfaces and routes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support import ROOT, wait_for
+
+STAND_IN = Path(__file__).with_name("stand_in")
+SSHD = "/usr/sbin/sshd"
+PORT = 22
+PLAIN_UID = 4242
+# Folders that a node has for itself, beside its own /run: where the tool installs, writes and mounts.
+OWN_FOLDERS = ("/opt/stethos", "/var/lib/stethos", "/mnt")
+
+
+@dataclass
+class Node:
+    """`user` logs in; `environment` is that of its sessions; `command` is run instead of what a session asks for.
+
+    `sizes` limits one of OWN_FOLDERS, in KiB. `masked` are files that look empty there.
+    """
+
+    name: str
+    user: str = "root"
+    environment: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    sizes: dict[str, int] = field(default_factory=dict)
+    masked: tuple[str, ...] = ()
+    variables: dict[str, object] = field(default_factory=dict)
+    address: str = ""
+    known_key: str = ""
+    folder: Path = Path()
+    _process: subprocess.Popen | None = None
+    _namespace: str = ""
+
+    def inventory(self, key: Path, known_hosts: Path) -> dict[str, object]:
+        return {
+            "ansible_host": self.address,
+            "ansible_user": self.user,
+            "ansible_ssh_private_key_file": str(key),
+            "ansible_ssh_common_args": f"-F /dev/null -o IdentitiesOnly=yes -o UserKnownHostsFile={known_hosts}",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            **self.variables,
+        }
+
+    def start(self) -> None:
+        script = self.folder / "start.sh"
+        script.write_text(self._script())
+        self._process = subprocess.Popen(
+            # the first process of a pid namespace takes all others with it when it ends
+            ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--pid", "--fork", "--kill-child",
+             "--mount-proc", "sh", "-e", str(script)],
+            stdin=subprocess.DEVNULL,
+            stdout=(self.folder / "sshd.log").open("ab"),
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        wait_for(self._listens, 30)
+
+    @property
+    def namespace(self) -> str:
+        return self._namespace
+
+    def stop(self) -> None:
+        """Cut the power: every process of the node ends, and its mounts go."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            wait_for(lambda: not self.processes(), 30)
+            self._process = None
+
+    def processes(self, words: str = "") -> list[int]:
+        """Return the pids, as this machine counts them, of the node's processes with `words` in their command line."""
+        own = self.folder / "pid_namespace"
+        wanted = own.read_text().strip() if own.exists() else ""
+        found = []
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                if (folder / "ns/pid").readlink().name == wanted:
+                    line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found += [int(folder.name)] if words in line else []
+        return sorted(found)
+
+    def probe(self) -> int:
+        """Return the agent's pid, 0 while there is none."""
+        return next(iter(self.processes("agent.py run")), 0)
+
+    def send(self, number: signal.Signals, words: str) -> None:
+        for pid in self.processes(words):
+            os.kill(pid, number)
+
+    def file(self, path: str) -> Path:
+        """Return where this machine sees a file of the node. Valid while the node runs."""
+        return Path(f"/proc/{self.processes('sshd')[0]}/root{path}")
+
+    def cut_link(self) -> None:
+        subprocess.run(["ip", "-n", self.namespace, "link", "set", "eth0", "down"], check=True)
+
+    def _listens(self) -> bool:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"{self.name} did not start: {(self.folder / 'sshd.log').read_text()}")
+        found = subprocess.run(
+            ["ip", "netns", "exec", self.namespace, "ss", "-Hltn", f"sport = :{PORT}"], capture_output=True, check=True
+        )
+        return bool(found.stdout)
+
+    def _script(self) -> str:
+        """Return what a node does as it boots: mount its own folders, then become sshd."""
+        folder = self.folder
+        lines = ["mount --make-rprivate /", f"readlink /proc/self/ns/pid > {folder}/pid_namespace"]
+        for path in OWN_FOLDERS:
+            kept = folder / path.strip("/").replace("/", "-")
+            kept.mkdir(exist_ok=True)
+            if path in self.sizes:
+                lines.append(f"mount -t tmpfs -o size={self.sizes[path]}k,mode=755 tmpfs {path}")
+            else:
+                lines.append(f"mount --bind {kept} {path}")  # what a node keeps outlives a power cut
+        lines.append("mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/sshd")
+        lines += [f"mount --bind {folder}/{name} /etc/{name}" for name in ("passwd", "shadow")]
+        lines += [f"mount --bind {folder}/nothing {file}" for file in self.masked]
+        return "\n".join([*lines, f"exec {SSHD} -D -e -f {folder}/sshd_config", ""])
+
+    def prepare(self, folder: Path, namespace: str, public_key: Path) -> None:
+        self.folder, self._namespace = folder, namespace
+        home = folder / "home"
+        home.mkdir(parents=True)
+        (folder / "nothing").touch(mode=0o600)
+        (folder / "passwd").write_text(
+            f"root:x:0:0:root:{home}:/bin/sh\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n"
+            f"plain:x:{PLAIN_UID}:{PLAIN_UID}::{home}:/bin/sh\n"
+        )
+        (folder / "shadow").write_text("root:*:19000:0:99999:7:::\nsshd:!:19000::::::\nplain:*:19000:0:99999:7:::\n")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "host_key"], check=True)
+        self.known_key = " ".join((folder / "host_key.pub").read_text().split()[:2])
+        authorized = folder / "authorized_keys"
+        shutil.copy(public_key, authorized)
+        if self.user != "root":
+            os.chown(home, PLAIN_UID, PLAIN_UID)
+        options = {
+            "Port": PORT,
+            "ListenAddress": self.address,
+            "HostKey": folder / "host_key",
+            "PidFile": "none",
+            "AuthorizedKeysFile": authorized,
+            "StrictModes": "no",  # the test's folder may lie below a world-writable one
+            "PasswordAuthentication": "no",
+            "PermitRootLogin": "prohibit-password",
+            "Subsystem": "sftp internal-sftp",
+        }
+        lines = [f"{name} {value}" for name, value in options.items()]
+        if self.environment:  # sshd takes one such line
+            lines.append("SetEnv " + " ".join(f"{name}={value}" for name, value in self.environment.items()))
+        lines += [f"ForceCommand {self.command}"] if self.command else []
+        (folder / "sshd_config").write_text("\n".join([*lines, ""]))
+
+
+class Fleet:
+    """Nodes with addresses, a controller's network that reaches them, and one key for all."""
+
+    def __init__(self, folder: Path, nodes: list[Node]) -> None:
+        self.folder, self.nodes = folder, {node.name: node for node in nodes}
+        self.controller = f"stethos-{os.getpid()}-{next(NUMBERS)}"
+        self.key, self.known_hosts = folder / "key", folder / "known_hosts"
+        self._made_folders = [path for path in map(Path, OWN_FOLDERS) if not path.exists()]
+
+    def __enter__(self) -> Fleet:
+        folder = self.folder
+        for path in self._made_folders:
+            path.mkdir(parents=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+        ip("netns", "add", self.controller)
+        ip("-n", self.controller, "link", "set", "lo", "up")
+        for number, node in enumerate(self.nodes.values(), 1):
+            node.address = f"198.18.{number}.2"  # the range for benchmarks, which no network has
+            namespace = f"{self.controller}-{number}"
+            ip("netns", "add", namespace)
+            ip("-n", namespace, "link", "set", "lo", "up")
+            ip("-n", namespace, *f"link add eth0 type veth peer name node{number} netns {self.controller}".split())
+            ip("-n", namespace, "addr", "add", f"{node.address}/30", "dev", "eth0")
+            ip("-n", namespace, "link", "set", "eth0", "up")
+            ip("-n", self.controller, "addr", "add", f"198.18.{number}.1/30", "dev", f"node{number}")
+            ip("-n", self.controller, "link", "set", f"node{number}", "up")
+            node.prepare(folder / node.name, namespace, self.key.with_suffix(".pub"))
+        self.learn_keys()
+        for node in self.nodes.values():
+            node.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes.values():
+            node.stop()
+        for number in range(1, len(self.nodes) + 1):
+            ip("netns", "del", f"{self.controller}-{number}")
+        ip("netns", "del", self.controller)
+        for path in reversed(self._made_folders):
+            path.rmdir()
+
+    def learn_keys(self) -> None:
+        self.known_hosts.write_text("".join(f"{node.address} {node.known_key}\n" for node in self.nodes.values()))
+
+    def on_controller(self, command: list[str]) -> list[str]:
+        """Return the command line that runs `command` where the nodes can be reached."""
+        return ["nsenter", f"--net=/run/netns/{self.controller}", *command]
+
+
+NUMBERS = itertools.count(1)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+def stand_in_python(folder: Path) -> Path:
+    """Return an interpreter of a serving stack as the playbooks see it: its agent is the real one over a stub probe."""
+    python = folder / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        f"export PYTHONPATH={STAND_IN}:$PYTHONPATH\n"
+        f'if [ "$2" = probe_agent ]; then shift 2; exec {sys.executable} {STAND_IN}/agent.py "$@"; fi\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    return python
+
+
+__all__ = ["ROOT", "Fleet", "Node", "stand_in_python"]

@@ -1,0 +1,61 @@
+"""The real agent, its lock, deadline, result and progress included, over a probe that takes a second per sample.
+
+The session's environment says how it goes: STAND_IN_S seconds, a clock that is STAND_IN_CLOCK_S off, and a result of
+STAND_IN_BYTES.
+"""
+
+import json
+import os
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from probe_agent import __main__, result, run
+
+SECONDS = int(os.environ.get("STAND_IN_S", "5"))
+CLOCK = timedelta(seconds=int(os.environ.get("STAND_IN_CLOCK_S", "0")))
+BYTES = int(os.environ.get("STAND_IN_BYTES", "0"))
+ROW = {"cache": "warm", "arm": "glibc", "load_s": 0.5, "first_token_s": 0.1, "wall_real_s": 4.0, "rss_mb": 360.0}
+CONFIG = {"model_type": "llama"}
+
+
+class Probe:
+    """Rows as the load probe has them."""
+
+    @staticmethod
+    def rows(bench):
+        bench.progress.expect(SECONDS)
+        for number in range(SECONDS):
+            bench.progress.step(f"warm load {number + 1} of {SECONDS}")
+            if time.monotonic() + 1 >= bench.deadline:
+                raise ValueError("the deadline came before all samples were taken")
+            time.sleep(1)
+            yield {**ROW, "pair": number}
+
+    @staticmethod
+    def evidence(samples, bench):
+        return {"eviction_worked": True}
+
+    @staticmethod
+    def headline(samples):
+        return {"warm_load_s": ROW["load_s"]}
+
+
+def prepare(spec, deadline):
+    folder = Path(spec.state_dir) / "model"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    return folder
+
+
+def now():
+    return (datetime.now(timezone.utc) + CLOCK).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    run.PROBES["load"], run._prepare, result.now = Probe, prepare, now
+    status = __main__.main()
+    if BYTES:
+        os.truncate(sys.argv[-1], BYTES)
+    sys.exit(status)
