@@ -133,6 +133,10 @@ def _prepare(spec: Spec, deadline: float) -> Path:
         )
     except subprocess.TimeoutExpired:
         raise ProcessFailed(f"model {spec.model} was not ready before the deadline of {spec.deadline_s} s") from None
+    finally:
+        token = os.environ.pop("HF_TOKEN_PATH", "")  # nothing that is measured shall see the hub's token
+        if token:
+            Path(token).unlink(missing_ok=True)
     if done.returncode:
         raise ProcessFailed(f"model {spec.model} could not be made ready: {last_words(done.stderr)}")
     return Path(done.stdout.splitlines()[-1])

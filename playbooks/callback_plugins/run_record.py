@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -19,12 +22,16 @@ type: aggregate
 short_description: Writes run.json, a state for every inventory host
 description:
   - Follows a run from the task that opens its folder, and writes run.json there.
+  - Writes it first when a probe begins, so that a run whose controller is killed has a record too.
   - Renders the pages itself when every node was lost before the report play.
   - Ends a playbook whose plays carry C(__exit_by) with the verdict's status (0 healthy, 1 could not tell, 2 unhealthy),
     since Ansible has its own meanings for 1, 2 and 4.
 """
 
 LONGEST_REASON = 500
+NO_MODULE = "Module result deserialization failed"
+RULE = re.compile(r"@{3,}|^@ | @$", re.MULTILINE)  # the frame of ssh's warning
+INTERRUPTED = "the run was ended in this phase, before the node had finished"
 LOST = ("failed", "unreachable")
 PHASES = {"slm_probe": "probe", "rollback": "rollback"}  # where a play does more than its name says
 
@@ -42,10 +49,17 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def reason_of(result: dict[str, Any]) -> str:
-    """Return what a failed task said, without Ansible's wrapping."""
-    text = str(result.get("msg") or result.get("stderr") or result.get("exception") or "failed without a word")
-    return " ".join(text.split())[:LONGEST_REASON]
+def reason_of(result: dict[str, Any], task: str) -> str:
+    """Return why `task` failed as one line, without Ansible's and ssh's wrapping."""
+    if "timedout" in result:
+        return f"the node did not finish {task!r} within {result['timedout']['period']} s: it hangs, or is far too slow"
+    said = str(result.get("msg") or result.get("stderr") or result.get("exception") or "failed without a word")
+    if said.startswith(NO_MODULE):  # the shell never came to Python: what it printed is the reason
+        said = str(result.get("module_stderr") or result.get("module_stdout") or said)
+    text = " ".join(RULE.sub(" ", said.removeprefix("Task failed: ")).split())
+    if len(text) > LONGEST_REASON:  # ssh says last what it comes to
+        text = f"{text[: LONGEST_REASON // 2]} … {text[-LONGEST_REASON // 2 :]}"
+    return text
 
 
 class CallbackModule(CallbackBase):
@@ -59,7 +73,10 @@ class CallbackModule(CallbackBase):
         self.run: dict[str, str] = {}
         self.started = now()
         self.phase = ""
+        self.action = ""
         self.exit_by = ""
+        self.ended = False
+        atexit.register(self.interrupted, os.getpid())
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         self.exit_by = next(filter(None, (play.get_vars().get("__exit_by") for play in playbook.get_plays())), "")
@@ -74,7 +91,12 @@ class CallbackModule(CallbackBase):
                 self.rows[host.name] = Row("ok")
         self.phase = play.get_vars().get("__phase", "")
         if self.phase == "report":
-            self.write()
+            self.write(now())
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        self.action = task.action
+        if task.action == "slm_probe" and not task.check_mode:
+            self.write(None)
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self.run = result._result.get("ansible_facts", {}).get("stethos_run") or self.run
@@ -94,16 +116,29 @@ class CallbackModule(CallbackBase):
         row = self.rows.get(name)
         if row is None or self.phase == "report":
             return
+        reason = reason_of(result._result, result._task.get_name())
         if row.state in LOST:  # the first reason is the cause, later ones its consequences
-            row.reason += f"; then: {reason_of(result._result)}"
+            row.reason += f"; then: {reason}"
         else:
-            phase = PHASES.get(result._task.action, self.phase) if self.phase == "tune" else self.phase
-            self.rows[name] = Row(state, phase, reason_of(result._result))
+            self.rows[name] = Row(state, self.phase_of(result._task.action), reason)
+
+    def phase_of(self, action: str) -> str:
+        return PHASES.get(action, self.phase) if self.phase == "tune" else self.phase
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
+        self.ended = True
         self.finish()
         if self.exit_by:
             raise SystemExit(self.status(stats))  # nothing else decides on the exit status; Ansible lets it through
+
+    def interrupted(self, pid: int) -> None:
+        """Keep what is known when Ansible ends without its recap, as it does after a Ctrl-C. Workers are other pids."""
+        if not self.run or self.ended or os.getpid() != pid:
+            return
+        for name, row in self.rows.items():
+            if row.state == "ok" and self.phase != "report":
+                self.rows[name] = Row("failed", self.phase_of(self.action), INTERRUPTED)
+        self.finish()
 
     def status(self, stats: Any) -> int:
         """Return the verdict's status, or 1 when a host was lost or there is no verdict."""
@@ -123,11 +158,12 @@ class CallbackModule(CallbackBase):
         folder = Path(self.run["dir"])
         lost = any(row.state in LOST for row in self.rows.values())
         if (lost or (folder / "hosts").is_dir()) and not (folder / "index.html").exists():
-            self.write()
+            self.write(now())
             render = [sys.executable, "-m", "reports", "render", self.run["dir"]]
             subprocess.run(render, cwd=self.run["root"], check=False)
 
-    def write(self) -> None:
+    def write(self, finished: str | None) -> None:
+        """Renew run.json; `finished` is None as long as measuring goes on."""
         if not self.run or context.CLIARGS.get("check"):
             return
         folder = Path(self.run["dir"])
@@ -136,7 +172,7 @@ class CallbackModule(CallbackBase):
             "schema_version": 1,
             "run_id": self.run["id"],
             "started": self.started,
-            "finished": now(),
+            "finished": finished,
             "hosts": {name: asdict(row) for name, row in self.rows.items()},
         }
         fresh = folder / "run.json.new"
