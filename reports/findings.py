@@ -36,7 +36,7 @@ def of(host: Host) -> Findings:
     return Findings(
         changed=(*settings.changes(host), *environment.findings(host)),
         did=tuple(sentence for theme in DID for sentence in theme.findings(host)),
-        missing=(*host.broken, *missing(host)),
+        missing=(*host.broken, *host.doubts, *missing(host)),
     )
 
 

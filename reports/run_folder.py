@@ -5,6 +5,7 @@ Results come from nodes: a broken, oversized or hostile one costs its own host a
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from . import schema
 NAME_LIMIT_BYTES = 255  # what Linux takes as one folder's name
 FIGURE_LIMIT = 1e18  # no time, size or count of a node comes near; below it nothing overflows
 DEPTH_LIMIT = 20
+CLOCK_LIMIT_S = 120  # a node's clock may be off; a certificate is good for weeks, and a trend has days
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Host:
-    """`state`, `phase` and `reason` as run.json has them; `broken` says in sentences what could not be read."""
+    """`state`, `phase` and `reason` as run.json has them.
+
+    `broken` says in sentences what could not be read, `doubts` what is odd about what could.
+    """
 
     name: str
     state: str
@@ -63,6 +68,7 @@ class Host:
     baseline: Measurement | None = None
     result: Measurement | None = None
     broken: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     raw: tuple[str, ...] = ()  # the files that came back, readable or not
     linked: bool = False  # its folder is a symbolic link, which is neither read through nor written through
 
@@ -103,7 +109,7 @@ class Run:
     def hosts(self) -> Iterator[Host]:
         """Yield each inventory host in the order of run.json, read one at a time: a fleet's results are large."""
         for name, entry in self.entries.items():
-            yield _host(self.path, name, entry)
+            yield _host(self, name, entry)
 
 
 def read(path: Path) -> Run:
@@ -141,11 +147,11 @@ def parse(text: str) -> Any:
     raise ValueError(f"it is nested more than {DEPTH_LIMIT} levels deep")
 
 
-def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
+def _host(run: Run, name: str, entry: dict[str, str]) -> Host:
     known = {key: entry[key] for key in ("state", "phase", "reason")}
     if not is_folder_name(name):
         return Host(name, **known, broken=("its name cannot be the name of a folder, so no files of it were read",))
-    folder = run / "hosts" / name
+    folder = run.path / "hosts" / name
     if folder.is_symlink():
         return Host(name, **known, broken=("its folder is a symbolic link, which is not followed",), linked=True)
     found: dict[str, Measurement] = {}
@@ -158,7 +164,29 @@ def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
         except (OSError, ValueError) as error:
             broken.append(f"{part}.json cannot be used: {getattr(error, 'strerror', None) or error}")
         raw.append(f"{part}.json")
-    return Host(name, **known, **found, broken=tuple(broken), raw=tuple(raw))
+    doubts = tuple(doubt for part, measured in found.items() if (doubt := _doubt(run, part, measured)))
+    return Host(name, **known, **found, broken=tuple(broken), doubts=doubts, raw=tuple(raw))
+
+
+def _doubt(run: Run, part: str, measured: Measurement) -> str:
+    """Return in a sentence that a measurement does not lie within its run, or nothing."""
+    try:
+        begun, ended = (_time(when) for when in (measured.started, measured.finished or measured.started))
+        first, last = _time(run.started), _time(run.finished) if run.finished else ended
+    except ValueError as error:
+        return f"{part}.json has a time that does not exist: {error}"
+    early_s, late_s = (first - begun).total_seconds(), (ended - last).total_seconds()
+    if max(early_s, late_s) <= CLOCK_LIMIT_S:
+        return ""
+    if early_s >= late_s:
+        said = f"begun {early_s:,.0f} s before this run; the node's clock is behind, or it is an older result"
+    else:
+        said = f"finished {late_s:,.0f} s after this run had ended; the node's clock is ahead"
+    return f"{part}.json was, by the node's clock, {said}"
+
+
+def _time(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)
 
 
 def _measurement(path: Path) -> Measurement:
