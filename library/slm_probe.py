@@ -70,10 +70,9 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent import resume
+from ansible.module_utils.probe_agent import foreign, resume
 from ansible.module_utils.probe_agent import spec as specs
 
 PR_SET_PDEATHSIG = 1
@@ -108,12 +107,12 @@ def forget(file: Path) -> None:
         file.unlink()
 
 
-def hub_login(token: Optional[str], file: Path) -> dict:
+def hub_login(token: str | None, file: Path) -> dict:
     """Put the token where only this user can read it, and return the environment that says where; none without one."""
     forget(file)
     if not token:
         return {}
-    with open(os.open(str(file), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+    with os.fdopen(os.open(str(file), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(token)
     return {"HF_TOKEN_PATH": str(file)}
 
@@ -193,9 +192,12 @@ def main() -> None:
             msg=f"the agent was killed by {signal.Signals(-code).name} {where_it_was(result, pid)}", result=str(result)
         )
     try:
-        document = json.loads(result.read_text())
-    except (OSError, ValueError):
+        document = json.loads(foreign.content(result))
+    except FileNotFoundError:
         module.fail_json(msg=f"the agent ended with status {code} and left no result: {words}", result=str(result))
+    except (OSError, ValueError) as error:
+        said = " ".join(filter(None, [f"the agent left a result that cannot be used: {error}", words]))
+        module.fail_json(msg=said, result=str(result))
     if document["finished"] is None:
         module.fail_json(
             msg=f"the agent ended with status {code} {where_it_was(result, pid)}: {words}", result=str(result)

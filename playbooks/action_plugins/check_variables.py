@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from reports.run_folder import is_folder_name  # noqa: E402 - found through the line above
 
 OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports)_\w+")
-SECRET = re.compile(r"token|secret|password|key")
+SECRET = re.compile(r"token\b|secret|password")
 
 
 @cache
@@ -38,10 +38,20 @@ def complaints(given: dict[str, Any], known: dict[str, dict[str, Any]]) -> list[
     for name in sorted(unknown):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
-        value = "given" if SECRET.search(name) else repr(given[name])
+        secret = SECRET.search(name) or any(known[each].get("no_log") for each in close)
+        value = "given" if secret else repr(given[name])
         sentences.append(f"{name} is {value}, and no variable of this project has that name{hint}")
-    values = {name: value for name, value in given.items() if name in known and value is not None}
-    return sentences + ArgumentSpecValidator(known).validate(values).error_messages
+    for name, value in given.items():
+        if name in known and value is not None:
+            sentences += refusals(name, value, known[name])
+    return sentences
+
+
+def refusals(name: str, value: Any, option: dict[str, Any]) -> list[str]:
+    try:
+        return ArgumentSpecValidator({name: option}).validate({name: value}).error_messages
+    except TypeError:  # Ansible looks into a part that should have parts of its own before it asks what it is
+        return [f"{name} is {value!r}, and must be a {option['type']} of what ansible-doc and the role's README name"]
 
 
 class ActionModule(ActionBase):

@@ -30,7 +30,8 @@ description:
 
 LONGEST_REASON = 500
 NO_MODULE = "Module result deserialization failed"
-RULE = re.compile(r"@{3,}|^@ | @$", re.MULTILINE)  # the frame of ssh's warning
+WRAPPING = re.compile(r"^(Data could not be sent to|Failed to connect to).*? ssh:")
+WRONG_KEY = "Host key verification failed."
 INTERRUPTED = "the run was ended in this phase, before the node had finished"
 LOST = ("failed", "unreachable")
 PHASES = {"slm_probe": "probe", "rollback": "rollback"}  # where a play does more than its name says
@@ -56,10 +57,10 @@ def reason_of(result: dict[str, Any], task: str) -> str:
     said = str(result.get("msg") or result.get("stderr") or result.get("exception") or "failed without a word")
     if said.startswith(NO_MODULE):  # the shell never came to Python: what it printed is the reason
         said = str(result.get("module_stderr") or result.get("module_stdout") or said)
-    text = " ".join(RULE.sub(" ", said.removeprefix("Task failed: ")).split())
-    if len(text) > LONGEST_REASON:  # ssh says last what it comes to
-        text = f"{text[: LONGEST_REASON // 2]} … {text[-LONGEST_REASON // 2 :]}"
-    return text
+    if WRONG_KEY in said:
+        return f"{WRONG_KEY} The node shows a key that known_hosts does not have for it"
+    said = WRAPPING.sub(" ", said.removeprefix("Task failed: "))
+    return " ".join(said.split())[:LONGEST_REASON] or "the connection was lost, and the node answers no more"
 
 
 class CallbackModule(CallbackBase):

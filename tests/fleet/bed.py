@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import yaml
 from support import ROOT, wait_for
 
 STAND_IN = Path(__file__).with_name("stand_in")
 SSHD = "/usr/sbin/sshd"
 PORT = 22
 PLAIN_UID = 4242
+TASK_TIMEOUT_S = 25  # in place of the minutes of ansible.cfg
 # Folders that a node has for itself, beside its own /run: where the tool installs, writes and mounts.
 OWN_FOLDERS = ("/opt/stethos", "/var/lib/stethos", "/mnt")
 
@@ -34,7 +39,7 @@ class Node:
 
     name: str
     user: str = "root"
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, object] = field(default_factory=dict)
     command: str = ""
     sizes: dict[str, int] = field(default_factory=dict)
     masked: tuple[str, ...] = ()
@@ -44,6 +49,10 @@ class Node:
     folder: Path = Path()
     _process: subprocess.Popen | None = None
     _namespace: str = ""
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
 
     def inventory(self, key: Path, known_hosts: Path) -> dict[str, object]:
         return {
@@ -92,9 +101,13 @@ class Node:
                     found += [int(folder.name)] if words in line else []
         return sorted(found)
 
-    def probe(self) -> int:
-        """Return the agent's pid, 0 while there is none."""
-        return next(iter(self.processes("agent.py run")), 0)
+    def measures(self, probe: str) -> bool:
+        """Tell whether the node's agent runs, and is at `probe`."""
+        try:
+            state = json.loads((self.folder / "var-lib-stethos/probe/progress.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return False
+        return state["phase"] == probe and not state["finished"] and bool(self.processes("agent.py run"))
 
     def send(self, number: signal.Signals, words: str) -> None:
         for pid in self.processes(words):
@@ -133,7 +146,7 @@ class Node:
 
     def prepare(self, folder: Path, namespace: str, public_key: Path) -> None:
         self.folder, self._namespace = folder, namespace
-        home = folder / "home"
+        home = self.home
         home.mkdir(parents=True)
         (folder / "nothing").touch(mode=0o600)
         (folder / "passwd").write_text(
@@ -165,17 +178,56 @@ class Node:
         (folder / "sshd_config").write_text("\n".join([*lines, ""]))
 
 
+class Play:
+    """A playbook that runs in a session of its own, with all it starts, so that it can be interrupted as a whole."""
+
+    def __init__(self, words: list[str], folder: Path) -> None:
+        # sockets of kept connections would lead to nodes that are gone, and their paths may not be long
+        sockets = tempfile.mkdtemp(prefix="cp-", dir=folder)
+        self._log = (folder / "output").open("w+")
+        self._process = subprocess.Popen(
+            ["nsenter", *words],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
+                "ANSIBLE_TASK_TIMEOUT": str(TASK_TIMEOUT_S),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the controller and all that runs for it, as a terminal or a closing session does."""
+        os.killpg(self._process.pid, number)
+
+    def code(self, seconds: float = 300) -> int:
+        """Wait for the end and return the exit status."""
+        return self._process.wait(seconds)
+
+    def output(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
+
+
 class Fleet:
     """Nodes with addresses, a controller's network that reaches them, and one key for all."""
 
     def __init__(self, folder: Path, nodes: list[Node]) -> None:
         self.folder, self.nodes = folder, {node.name: node for node in nodes}
         self.controller = f"stethos-{os.getpid()}-{next(NUMBERS)}"
-        self.key, self.known_hosts = folder / "key", folder / "known_hosts"
+        self.key, self.known_hosts, self.reports = folder / "key", folder / "known_hosts", folder / "runs"
         self._made_folders = [path for path in map(Path, OWN_FOLDERS) if not path.exists()]
 
     def __enter__(self) -> Fleet:
         folder = self.folder
+        self.python, self.model = stand_in_python(folder), stub_model(folder)
         for path in self._made_folders:
             path.mkdir(parents=True)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
@@ -209,9 +261,27 @@ class Fleet:
     def learn_keys(self) -> None:
         self.known_hosts.write_text("".join(f"{node.address} {node.known_key}\n" for node in self.nodes.values()))
 
-    def on_controller(self, command: list[str]) -> list[str]:
-        """Return the command line that runs `command` where the nodes can be reached."""
-        return ["nsenter", f"--net=/run/netns/{self.controller}", *command]
+    def play(self, playbook: str, *arguments: str, **variables: object) -> Play:
+        """Start ansible-playbook where the nodes can be reached; keyword arguments become variables of every node."""
+        inventory = self.folder / "inventory.yml"
+        hosts = {node.name: node.inventory(self.key, self.known_hosts) for node in self.nodes.values()}
+        known = {
+            "probe_python": str(self.python),
+            "probe_model": str(self.model),
+            "probe_profile": "standard",
+            "probe_probes": ["load"],
+            "reports_dir": str(self.reports),
+        }
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": {**known, **variables}}}))
+        command = [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, f"playbooks/{playbook}"]
+        return Play([f"--net=/run/netns/{self.controller}", *map(str, command), *arguments], self.folder)
+
+    def run_record(self) -> dict[str, Any]:
+        return json.loads((self.reports / "latest/run.json").read_text())
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of the last run's fleet.json by host."""
+        return {row["host"]: row for row in json.loads((self.reports / "latest/fleet.json").read_text())["hosts"]}
 
 
 NUMBERS = itertools.count(1)
@@ -219,6 +289,15 @@ NUMBERS = itertools.count(1)
 
 def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
+
+
+def stub_model(folder: Path) -> Path:
+    """Return a folder that looks like a model to whoever does not load it."""
+    model = folder / "model"
+    model.mkdir()
+    for name in ("config.json", "tokenizer_config.json", "model.safetensors"):
+        (model / name).write_text("{}")
+    return model
 
 
 def stand_in_python(folder: Path) -> Path:
@@ -232,6 +311,3 @@ def stand_in_python(folder: Path) -> Path:
     )
     python.chmod(0o755)
     return python
-
-
-__all__ = ["ROOT", "Fleet", "Node", "stand_in_python"]

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from probe_agent import __main__, result, run
@@ -20,7 +20,7 @@ SAMPLE = Path(__file__).parents[2] / "unit/reports/samples/run/hosts/node1/resul
 ROWS = json.loads(SAMPLE.read_text())["probes"]["load"]["samples"]
 
 
-class Probe:
+class Load:
     """Rows as the load probe has them."""
 
     @staticmethod
@@ -42,19 +42,24 @@ class Probe:
         return {"warm_load_s": samples[0]["load_s"]}
 
 
-def prepare(spec, deadline):
-    folder = Path(spec.state_dir) / "model"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text("{}")
-    return folder
+class Waits:
+    """As long as the load, without a row."""
+
+    @staticmethod
+    def rows(bench):
+        bench.progress.expect(1)
+        bench.progress.step("waiting")
+        time.sleep(SECONDS)
+        yield from ()
 
 
 def now():
-    return (datetime.now(timezone.utc) + CLOCK).isoformat(timespec="seconds")
+    return (datetime.now(UTC) + CLOCK).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":
-    run.PROBES["load"], run._prepare, result.now = Probe, prepare, now
+    run.PROBES.update(load=Load, curves=Waits)
+    result.now = now
     status = __main__.main()
     if BYTES:
         os.truncate(sys.argv[-1], BYTES)
