@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from reports.run_folder import is_folder_name  # noqa: E402 - found through the line above
 
-OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports)_\w+")
+OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports?)_\w+")
 SECRET = re.compile(r"token\b|secret|password")
 
 
@@ -50,8 +50,10 @@ def complaints(given: dict[str, Any], known: dict[str, dict[str, Any]]) -> list[
 def refusals(name: str, value: Any, option: dict[str, Any]) -> list[str]:
     try:
         return ArgumentSpecValidator({name: option}).validate({name: value}).error_messages
-    except TypeError:  # Ansible looks into a part that should have parts of its own before it asks what it is
-        return [f"{name} is {value!r}, and must be a {option['type']} of what ansible-doc and the role's README name"]
+    except (TypeError, ArithmeticError):  # Ansible looks into what may have no parts, and takes infinity for a number
+        return [
+            f"{name} is {value!r}, and must be of type {option['type']} and of the kind that the role's README names"
+        ]
 
 
 class ActionModule(ActionBase):

@@ -102,7 +102,10 @@ def test_what_the_arguments_let_through_is_planned_or_refused(name, fake_root):
     @many
     @given(WISHES[name])
     def holds(wished):
-        result = validator.validate(wished)
+        try:
+            result = validator.validate(wished)
+        except (TypeError, ArithmeticError):  # Ansible's own; check_variables has refused it on the controller
+            return
         if not result.error_messages:
             try:
                 plan(name, result.validated_parameters, root)

@@ -18,7 +18,12 @@ from action_plugins.check_variables import OURS, complaints, known_options
         ({"probe_probes": ["load", "lod"]}, "lod"),
         ({"probe_profile": "fast"}, "value of probe_profile must be one of: quick, standard, certify, got: fast"),
         ({"tuning_keep": "perhaps"}, "perhaps"),
-        ({"thp_khugepaged": False}, "thp_khugepaged is False, and must be a dict of what"),
+        ({"thp_khugepaged": False}, "thp_khugepaged is False, and must be of type dict and of the kind"),
+        (
+            {"hugepages_pools": [{"count": float("inf")}]},
+            "hugepages_pools is [{'count': inf}], and must be of type list",
+        ),
+        ({"probe_seed": float("inf")}, "probe_seed is inf, and must be of type int"),
     ],
 )
 def test_one_sentence_names_variable_and_value(given, sentence):
