@@ -18,10 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from support import ROOT, wait_for
 
-STAND_IN = Path(__file__).with_name("stand_in")
+# Where a node has the test's Python and this project: a plain user may not come to where they really are.
+SHARED = {
+    "/run/python": Path(sys.base_prefix),
+    "/run/packages": Path(pytest.__file__).parents[1],
+    "/run/project": ROOT,
+}
+PYTHON = f"/run/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+STAND_IN = "/run/project/tests/fleet/stand_in"
 SSHD = "/usr/sbin/sshd"
 PORT = 22
 PLAIN_UID = 4242
@@ -45,10 +53,10 @@ class Node:
     masked: tuple[str, ...] = ()
     variables: dict[str, object] = field(default_factory=dict)
     address: str = ""
+    namespace: str = ""
     known_key: str = ""
     folder: Path = Path()
     _process: subprocess.Popen | None = None
-    _namespace: str = ""
 
     @property
     def home(self) -> Path:
@@ -76,10 +84,6 @@ class Node:
             stderr=subprocess.STDOUT,
         )  # fmt: skip
         wait_for(self._listens, 30)
-
-    @property
-    def namespace(self) -> str:
-        return self._namespace
 
     def stop(self) -> None:
         """Cut the power: every process of the node ends, and its mounts go."""
@@ -140,12 +144,13 @@ class Node:
             else:
                 lines.append(f"mount --bind {kept} {path}")  # what a node keeps outlives a power cut
         lines.append("mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/sshd")
+        lines += [f"mkdir {path}; mount --bind {shared} {path}" for path, shared in SHARED.items()]
         lines += [f"mount --bind {folder}/{name} /etc/{name}" for name in ("passwd", "shadow")]
         lines += [f"mount --bind {folder}/nothing {file}" for file in self.masked]
         return "\n".join([*lines, f"exec {SSHD} -D -e -f {folder}/sshd_config", ""])
 
     def prepare(self, folder: Path, namespace: str, public_key: Path) -> None:
-        self.folder, self._namespace = folder, namespace
+        self.folder, self.namespace = folder, namespace
         home = self.home
         home.mkdir(parents=True)
         (folder / "nothing").touch(mode=0o600)
@@ -305,9 +310,9 @@ def stand_in_python(folder: Path) -> Path:
     python = folder / "python"
     python.write_text(
         "#!/bin/sh\n"
-        f"export PYTHONPATH={STAND_IN}:$PYTHONPATH\n"
-        f'if [ "$2" = probe_agent ]; then shift 2; exec {sys.executable} {STAND_IN}/agent.py "$@"; fi\n'
-        f'exec {sys.executable} "$@"\n'
+        f"export LD_LIBRARY_PATH=/run/python/lib PYTHONPATH={STAND_IN}:$PYTHONPATH:/run/packages\n"
+        f'if [ "$2" = probe_agent ]; then shift 2; exec {PYTHON} {STAND_IN}/agent.py "$@"; fi\n'
+        f'exec {PYTHON} "$@"\n'
     )
     python.chmod(0o755)
     return python
