@@ -8,15 +8,35 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
-from . import certified, console, figures, fleet, history, history_view, preflight, render, run_folder, summary
+from . import (
+    certified,
+    compare_command,
+    console,
+    figures,
+    fleet,
+    history,
+    history_view,
+    preflight,
+    render,
+    run_folder,
+    summary,
+)
 
 RUNS = Path("reports/runs")
 
 
+class Parser(argparse.ArgumentParser):
+    """Ends with status 1 for a command that makes no sense: 2 means unhealthy, drifted or regressed."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
+    parser = Parser(prog="python -m reports", description=__doc__)
     commands = parser.add_subparsers(required=True)
     for name, command in (
         ("render", _render),
@@ -32,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             described.add_argument(
                 "--without", action="append", default=[], help="a host that is no longer as measured"
             )
+    compare_command.add(commands)
     past = commands.add_parser("history", help=_history.__doc__, description=_history.__doc__)
     past.add_argument("host", nargs="?", help="its name in the inventory")
     past.add_argument("--runs", type=Path, default=RUNS, help="where the run folders are")
@@ -49,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return chosen.command(chosen)
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(figures.printable(error), file=sys.stderr)
         return 1
 
 

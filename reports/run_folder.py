@@ -5,15 +5,15 @@ Results come from nodes: a broken, oversized or hostile one costs its own host a
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from probe_agent import foreign
-from probe_agent import schema as agent_schema
 
 from . import schema
 
@@ -25,13 +25,17 @@ CLOCK_LIMIT_S = 120  # a node's clock may be off; a certificate is good for week
 
 @dataclass(frozen=True)
 class Probe:
-    """`samples` are raw rows, each a process, request or server start; a probe that failed half-way keeps its own."""
+    """`samples` are raw rows, each a process, request or server start; a probe that failed half-way keeps its own.
+
+    `timing` says where its time went; one taken over from an earlier run has none of this run.
+    """
 
     name: str
     status: str
     reason: str
     samples: tuple[dict[str, Any], ...]
     evidence: dict[str, Any]
+    timing: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Measurement:
     fingerprint: dict[str, Any]
     host_memory: dict[str, Any]
     probes: dict[str, Probe]
+    timing: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint_id(self) -> str:
@@ -108,8 +113,14 @@ class Run:
 
     def hosts(self) -> Iterator[Host]:
         """Yield each inventory host in the order of run.json, read one at a time: a fleet's results are large."""
-        for name, entry in self.entries.items():
-            yield _host(self, name, entry)
+        yield from map(self.host, self.entries)
+
+    def host(self, name: str) -> Host:
+        """Read what came back from one inventory host."""
+        host = _host(self.path, name, self.entries[name])
+        measured = (("baseline", host.baseline), ("result", host.result))
+        doubts = [doubt for part, found in measured if found and (doubt := _doubt(self, part, found))]
+        return dataclasses.replace(host, doubts=tuple(doubts))
 
 
 def read(path: Path) -> Run:
@@ -147,25 +158,24 @@ def parse(text: str) -> Any:
     raise ValueError(f"it is nested more than {DEPTH_LIMIT} levels deep")
 
 
-def _host(run: Run, name: str, entry: dict[str, str]) -> Host:
+def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
     known = {key: entry[key] for key in ("state", "phase", "reason")}
     if not is_folder_name(name):
         return Host(name, **known, broken=("its name cannot be the name of a folder, so no files of it were read",))
-    folder = run.path / "hosts" / name
+    folder = run / "hosts" / name
     if folder.is_symlink():
         return Host(name, **known, broken=("its folder is a symbolic link, which is not followed",), linked=True)
     found: dict[str, Measurement] = {}
     broken, raw = [], []
     for part in ("baseline", "result"):
         try:
-            found[part] = _measurement(folder / f"{part}.json")
+            found[part] = measurement(folder / f"{part}.json")
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
             broken.append(f"{part}.json cannot be used: {getattr(error, 'strerror', None) or error}")
         raw.append(f"{part}.json")
-    doubts = tuple(doubt for part, measured in found.items() if (doubt := _doubt(run, part, measured)))
-    return Host(name, **known, **found, broken=tuple(broken), doubts=doubts, raw=tuple(raw))
+    return Host(name, **known, **found, broken=tuple(broken), raw=tuple(raw))
 
 
 def _doubt(run: Run, part: str, measured: Measurement) -> str:
@@ -189,9 +199,10 @@ def _time(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text)
 
 
-def _measurement(path: Path) -> Measurement:
+def measurement(path: Path) -> Measurement:
+    """Read one result of the agent. Raises ValueError in words, OSError where the disk does."""
     document = load(path)
-    agent_schema.check("result", document)
+    schema.check_result(document)
     return Measurement(
         started=document["started"],
         finished=document["finished"],
@@ -200,9 +211,17 @@ def _measurement(path: Path) -> Measurement:
         fingerprint=document["fingerprint"],
         host_memory=document["host_memory"],
         probes={
-            name: Probe(name, part["status"], part["reason"], tuple(part["samples"]), part["evidence"])
+            name: Probe(
+                name,
+                part["status"],
+                part["reason"],
+                tuple(part["samples"]),
+                part["evidence"],
+                {} if part.get("resumed") else part.get("timing", {}),
+            )
             for name, part in document["probes"].items()
         },
+        timing=document.get("timing", {}),
     )
 
 

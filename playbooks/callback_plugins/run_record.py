@@ -23,6 +23,7 @@ short_description: Writes run.json, a state for every inventory host
 description:
   - Follows a run from the task that opens its folder, and writes run.json there.
   - Writes it first when a probe begins, so that a run whose controller is killed has a record too.
+  - A host that this run, by its tags, was not to measure is skipped, with what was done instead.
   - Renders the pages itself when every node was lost before the report play.
   - Ends a playbook whose plays carry C(__exit_by) with the verdict's status (0 healthy, 1 could not tell, 2 unhealthy),
     since Ansible has its own meanings for 1, 2 and 4.
@@ -34,7 +35,8 @@ WRAPPING = re.compile(r"^(Data could not be sent to|Failed to connect to).*? ssh
 WRONG_KEY = "Host key verification failed."
 INTERRUPTED = "the run was ended in this phase, before the node had finished"
 LOST = ("failed", "unreachable")
-PHASES = {"slm_probe": "probe", "rollback": "rollback"}  # where a play does more than its name says
+MEASURE = "slm_probe"
+PHASES = {MEASURE: "probe", "rollback": "rollback"}  # where a play does more than its name says
 
 
 @dataclass
@@ -63,6 +65,12 @@ def reason_of(result: dict[str, Any], task: str) -> str:
     return " ".join(said.split())[:LONGEST_REASON] or "the connection was lost, and the node answers no more"
 
 
+def measures(play: Any) -> bool:
+    """Tell whether a play measures nodes, by this run's tags; what is measured before tuning is no result."""
+    tasks = (task for block in play.compile() for task in block.filter_tagged_tasks({}).get_tasks())
+    return play.get_vars().get("__phase") != "baseline" and any(task.action == MEASURE for task in tasks)
+
+
 class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -78,8 +86,11 @@ class CallbackModule(CallbackBase):
         self.exit_by = ""
         self.ended = False
         atexit.register(self.interrupted, os.getpid())
+        self.measuring = True
+        self.done: dict[str, None] = {}  # phases, in their order
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
+        self.measuring = any(measures(play) for play in playbook.get_plays())
         self.exit_by = next(filter(None, (play.get_vars().get("__exit_by") for play in playbook.get_plays())), "")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
@@ -96,7 +107,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self.action = task.action
-        if task.action == "slm_probe" and not task.check_mode:
+        if task.action == MEASURE and not task.check_mode:
             self.write(None)
 
     def v2_runner_on_ok(self, result: Any) -> None:
@@ -104,6 +115,7 @@ class CallbackModule(CallbackBase):
         row = self.rows.get(result._host.get_name())
         if row and row.state == "ok":
             row.phase = self.phase
+            self.done.setdefault(self.phase)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         if not ignore_errors:
@@ -163,6 +175,16 @@ class CallbackModule(CallbackBase):
             render = [sys.executable, "-m", "reports", "render", self.run["dir"]]
             subprocess.run(render, cwd=self.run["root"], check=False)
 
+    def told(self, row: Row) -> Row:
+        """Return a row as run.json has it."""
+        if self.measuring or row.state != "ok":
+            return row
+        tags = ", ".join(
+            (*context.CLIARGS.get("tags", ()), *(f"not {tag}" for tag in context.CLIARGS.get("skip_tags", ())))
+        )
+        done = ", ".join(filter(None, self.done)) or "nothing"
+        return Row("skipped", row.phase, f"nothing was to be measured (tags: {tags}); this run did: {done}")
+
     def write(self, finished: str | None) -> None:
         """Renew run.json; `finished` is None as long as measuring goes on."""
         if not self.run or context.CLIARGS.get("check"):
@@ -174,11 +196,13 @@ class CallbackModule(CallbackBase):
             "run_id": self.run["id"],
             "started": self.started,
             "finished": finished,
-            "hosts": {name: asdict(row) for name, row in self.rows.items()},
+            "hosts": {name: asdict(self.told(row)) for name, row in self.rows.items()},
         }
         fresh = folder / "run.json.new"
         fresh.write_text(json.dumps(document, indent=1))
         fresh.replace(folder / "run.json")
+        if not self.measuring:
+            return
         latest = folder.parent / "latest"
         link = folder.parent / f".latest-{self.run['id']}"
         link.symlink_to(folder.name)

@@ -1,34 +1,60 @@
-"""The reason of a row: what the node said, in one line, without Ansible's and ssh's wrapping."""
+"""What the callback writes of a host that a run, by its tags, was not to measure."""
 
 import pytest
-from callback_plugins.run_record import LONGEST_REASON, reason_of
+from ansible import context
+from ansible.inventory.manager import InventoryManager
+from ansible.module_utils.common.collections import ImmutableDict
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook import Playbook
+from ansible.plugins.loader import init_plugin_loader
+from ansible.vars.manager import VariableManager
+from callback_plugins import run_record
+from support import ROOT
 
-OVER_SSH = 'Task failed: Data could not be sent to remote host "10.0.0.2". Make sure this host can be reached over ssh:'
-CHANGED = f"""{OVER_SSH} {"@" * 59}
-@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
-{"@" * 59}
-IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
-Host key verification failed.
-"""
-NO_JSON = "Module result deserialization failed: No start of json char found"
+
+@pytest.fixture(scope="module")
+def plugins():
+    init_plugin_loader()
+
+
+@pytest.fixture
+def plays(monkeypatch, plugins):
+    """Return a function that reads a playbook's plays under some tags."""
+    loader = DataLoader()
+    variables = VariableManager(loader, InventoryManager(loader, sources=["localhost,"]))
+
+    def read(name, tags, skip_tags=()):
+        monkeypatch.setattr(context, "CLIARGS", ImmutableDict(tags=tags, skip_tags=skip_tags))
+        return Playbook.load(str(ROOT / "playbooks" / name), variables, loader).get_plays()
+
+    return read
 
 
 @pytest.mark.parametrize(
-    ("result", "reason"),
+    ("name", "tags", "skip_tags", "measures"),
     [
-        ({"msg": "no room"}, "no room"),
-        ({}, "failed without a word"),
-        ({"msg": f"{OVER_SSH} ssh: connect to host 10.0.0.2 port 22: No route to host\r\n"},
-         "ssh: connect to host 10.0.0.2 port 22: No route to host"),
-        ({"msg": OVER_SSH}, "the connection was lost, and the node answers no more"),
-        ({"msg": CHANGED}, "Host key verification failed. The node shows a key that known_hosts does not have for it"),
-        ({"msg": NO_JSON, "module_stderr": "/bin/sh: 1: sudo: not found\n"}, "/bin/sh: 1: sudo: not found"),
-        ({"msg": NO_JSON, "module_stdout": "Sorry, try again."}, "Sorry, try again."),
-        ({"msg": NO_JSON}, NO_JSON),
-        ({"msg": "Timed out after 20 second(s).", "timedout": {"period": 20}},
-         "the node did not finish 'Read' within 20 s: it hangs, or is far too slow"),
-        ({"msg": "x" * 9999}, "x" * LONGEST_REASON),
+        ("tune_and_probe.yml", ("all",), (), True),
+        ("tune_and_probe.yml", ("all",), ("baseline", "tune"), True),
+        ("tune_and_probe.yml", ("probe",), (), True),
+        ("tune_and_probe.yml", ("environment",), (), False),
+        ("tune_and_probe.yml", ("tune",), (), False),
+        ("tune_and_probe.yml", ("baseline",), (), False),
+        ("tune_and_probe.yml", ("all",), ("probe",), False),
+        ("preflight.yml", ("all",), (), True),
+        ("tune.yml", ("all",), (), False),
     ],
-)  # fmt: skip
-def test_reason(result, reason):
-    assert reason_of(result, "Read") == reason
+)
+def test_a_run_knows_by_its_tags_whether_it_measures(plays, name, tags, skip_tags, measures):
+    assert any(map(run_record.measures, plays(name, tags, skip_tags))) is measures
+
+
+def test_a_host_that_was_not_to_be_measured_is_skipped_and_what_was_done_is_said(monkeypatch):
+    monkeypatch.setattr(context, "CLIARGS", ImmutableDict(tags=("environment",), skip_tags=("tune",)))
+    record = run_record.CallbackModule()
+    record.done = {"input": None, "environment": None}
+    found, lost = run_record.Row("ok", "environment"), run_record.Row("failed", "input", "no room")
+    assert record.told(found) == found
+    record.measuring = False
+    said = "nothing was to be measured (tags: environment, not tune); this run did: input, environment"
+    assert record.told(found) == run_record.Row("skipped", "environment", said)
+    assert record.told(lost) == lost
