@@ -10,7 +10,7 @@ from typing import IO
 from . import snapshot
 
 NAME = "agent.lock"
-WAIT_S = 30.0  # an agent that was asked to end has to stop its server first
+WAIT_S = 15.0  # an agent that was asked to end has to stop its server first
 LOOK_EVERY_S = 0.2
 
 

@@ -85,10 +85,14 @@ class Node:
         )  # fmt: skip
         wait_for(self._listens, 30)
 
-    def stop(self) -> None:
-        """Cut the power: every process of the node ends, and its mounts go."""
+    def kill(self) -> None:
         if self._process:
             self._process.kill()
+
+    def stop(self) -> None:
+        """Cut the power: every process of the node ends, and its mounts go."""
+        self.kill()
+        if self._process:
             self._process.wait()
             wait_for(lambda: not self.processes(), 30)
             self._process = None
@@ -117,9 +121,8 @@ class Node:
         for pid in self.processes(words):
             os.kill(pid, number)
 
-    def file(self, path: str) -> Path:
-        """Return where this machine sees a file of the node. Valid while the node runs."""
-        return Path(f"/proc/{self.processes('sshd')[0]}/root{path}")
+    def mounts(self) -> str:
+        return Path(f"/proc/{self.processes('sshd')[0]}/mounts").read_text()
 
     def cut_link(self) -> None:
         subprocess.run(["ip", "-n", self.namespace, "link", "set", "eth0", "down"], check=True)
@@ -255,6 +258,8 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for node in self.nodes.values():
+            node.kill()
         for node in self.nodes.values():
             node.stop()
         for number in range(1, len(self.nodes) + 1):

@@ -50,7 +50,7 @@ def test_a_lost_controller_leaves_no_probe_and_a_rerun_goes_on(nodes):
     assert set(nodes.run_record()["hosts"]) == {"one", "two"}
     for node in nodes.nodes.values():  # tuned, and the way back is known
         assert "/mnt/huge" in snapshot(node)
-        assert "/mnt/huge hugetlbfs" in node.file("/proc/mounts").read_text()
+        assert "/mnt/huge hugetlbfs" in node.mounts()
 
     interrupted = start(nodes, "curves")
     interrupted.send(signal.SIGINT)
@@ -68,7 +68,7 @@ def test_a_lost_controller_leaves_no_probe_and_a_rerun_goes_on(nodes):
         assert result["probes"]["load"]["resumed"]
         assert not result["probes"]["curves"].get("resumed")
         assert snapshot(node) == []
-        assert "/mnt/huge" not in node.file("/proc/mounts").read_text()
+        assert "/mnt/huge" not in node.mounts()
 
 
 def test_two_controllers_do_not_tune_a_node_at_once(nodes):
