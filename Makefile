@@ -9,7 +9,7 @@ ARGS ?=
 # The first Python that really runs (a version manager's shim may not), is new enough and can make environments.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
-TEST_PACKAGES := chromium libjemalloc2
+TEST_PACKAGES := chromium libjemalloc2 iproute2 openssh-client openssh-server
 
 .PHONY: run test test-vm setup lint lock bench figures screenshots test-packages node-environment
 

@@ -78,7 +78,17 @@ not_persisted: {description: Why the values will not survive a reboot. Else empt
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import boot, hugepages, meminfo, persist, sources, tuned, tuned_merge, tuning
+from ansible.module_utils.probe_agent.host import (
+    boot,
+    hugepages,
+    lock,
+    meminfo,
+    persist,
+    sources,
+    tuned,
+    tuned_merge,
+    tuning,
+)
 
 ARGUMENTS = {
     "pools": {
@@ -105,6 +115,7 @@ def main() -> None:
     wanted = [hugepages.PoolWish(**pool) for pool in module.params["pools"]]
     unpersisted = persist.missing() if module.params["persist"] else ""
     try:
+        held = None if module.check_mode else lock.to_tune()  # noqa: F841 - until the module ends
         found, default_kb = sources.read(), meminfo.default_page_kb()
         merges = module.params["tuned"] == "merge" and tuned.state().active
         plan = hugepages.plan(wanted, persists=module.params["persist"] and not unpersisted, merges=merges)

@@ -56,6 +56,7 @@ from ansible.module_utils.probe_agent.host import (
     files,
     hugepages,
     hugetlbfs,
+    lock,
     meminfo,
     mounts,
     persist,
@@ -125,6 +126,7 @@ def main() -> None:
     unpersisted = persist.missing() if module.params["persist"] else ""
     persists = module.params["persist"] and not unpersisted and not skipped
     try:
+        held = None if module.check_mode else lock.to_tune()  # noqa: F841 - until the module ends
         found = mounts.read()
         planned = [] if skipped else [(wish, hugetlbfs.plan(found, wish, sizes, default_kb)) for wish in wishes]
         owed = [(wish.path, options) for wish, options in planned if options is not None]

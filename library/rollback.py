@@ -35,7 +35,7 @@ left:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import boot, files, hugetlbfs, knobs, loans, snapshot
+from ansible.module_utils.probe_agent.host import boot, files, hugetlbfs, knobs, loans, lock, snapshot
 
 
 def run(module: AnsibleModule, command: list[str]) -> str:
@@ -96,6 +96,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     lent, kept = [], []
     try:
+        held = None if module.check_mode else lock.to_tune()  # noqa: F841 - until the module ends
         lent = snapshot.read(file=loans.FILE)
         if lent and not module.check_mode:
             kept = loans.give_back()

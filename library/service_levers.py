@@ -85,7 +85,7 @@ missing: {description: Awaited allocators this node lacks, to their package., ty
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import allocators, kernel, services, units
+from ansible.module_utils.probe_agent.host import allocators, kernel, lock, services, units
 
 STARTS_WITHIN_S = 15  # for a process to be there and to have loaded its libraries
 ARGUMENTS = {
@@ -152,6 +152,7 @@ def main() -> None:
     awaits, no_systemd = module.params["awaits"], services.missing()
     plan, states = services.Plan({}, False, {}, {}), {}
     try:
+        held = None if module.check_mode else lock.to_tune()  # noqa: F841 - until the module ends
         found, expected = allocators.find(), allocators.expected()
         absent = [name for name in awaits if name not in found]
         package = allocators.jemalloc_package(kernel.distribution())

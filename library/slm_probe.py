@@ -10,6 +10,7 @@ description:
   - Sends a spec to the agent, waits for it, and returns headline figures and the path of the raw result.
   - A probe that fails does not fail the module; its reason stands in the result, beside what was measured.
   - The module fails when the agent is killed, cannot start or cannot keep a result.
+  - An agent that outlives its deadline is asked to end, and then killed; one whose controller has gone is asked to end.
 options:
   python:
     description: Interpreter that has torch and transformers.
@@ -27,6 +28,11 @@ options:
     description: File to write on the node. What stood there is kept beside it, as C(<name>.previous.json).
     type: path
     required: true
+  hub_token:
+    description:
+      - Token for a model that the hub gives to known users only.
+      - Reaches the agent in a file of mode 0600, which is gone as soon as the model is on the node.
+    type: str
 attributes:
   check_mode: {support: full, description: Checks the spec and the model without measuring.}
   diff_mode: {support: none, description: Measures only.}
@@ -66,24 +72,29 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent import resume
+from ansible.module_utils.probe_agent import foreign, resume
 from ansible.module_utils.probe_agent import spec as specs
 
 PR_SET_PDEATHSIG = 1
 GRACE_S = 30  # the agent ends itself at its deadline; this is for one that cannot
+LEAVES_WITHIN_S = 15  # once it was asked to
 ARGUMENTS = {
     "python": {"type": "path", "required": True},
     "agent": {"type": "path", "required": True},
     "spec": {"type": "dict", "required": True},
     "result": {"type": "path", "required": True},
+    "hub_token": {"type": "str", "no_log": True},
 }
 
 
 def nobody_listens() -> bool:
-    """Tell whether the controller has gone: then the pipe this module answers on has lost its reader."""
+    """Tell whether the controller has gone: then what this module answers on has lost its reader.
+
+    sshd gives it a socket, a local connection a pipe; each says so in its own way.
+    """
     answer = select.poll()
     answer.register(1, 0)
-    return any(state & select.POLLERR for _, state in answer.poll(0))
+    return any(state & (select.POLLERR | select.POLLHUP) for _, state in answer.poll(0))
 
 
 def end_with_us() -> None:
@@ -91,8 +102,26 @@ def end_with_us() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def forget(file: Path) -> None:
+    if file.exists():
+        file.unlink()
+
+
+def hub_login(token: str | None, file: Path) -> dict:
+    """Put the token where only this user can read it, and return the environment that says where; none without one."""
+    forget(file)
+    if not token:
+        return {}
+    with os.fdopen(os.open(str(file), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(token)
+    return {"HF_TOKEN_PATH": str(file)}
+
+
 def measure(params: dict, spec: specs.Spec) -> tuple[int, str, int]:
-    """Run the agent and return its exit status, its last words and its pid. Raises OSError when it cannot start."""
+    """Run the agent and return its exit status, its last words and its pid.
+
+    Raises OSError when it cannot start, or had to be killed.
+    """
     result = Path(params["result"])
     resume.set_aside(result)  # whatever happens now, an earlier result is not taken for this run's
     if not (Path(params["agent"]) / "probe_agent").is_dir():
@@ -106,6 +135,7 @@ def measure(params: dict, spec: specs.Spec) -> tuple[int, str, int]:
         [params["python"], "-m", "probe_agent", "run", "--spec", str(file), "--out", str(result)],
         env={
             **os.environ,
+            **hub_login(params["hub_token"], result.with_name("hub_token")),
             "PYTHONPATH": os.pathsep.join(filter(None, [params["agent"], os.environ.get("PYTHONPATH")])),
         },
         stdin=subprocess.DEVNULL,
@@ -118,6 +148,14 @@ def measure(params: dict, spec: specs.Spec) -> tuple[int, str, int]:
         try:
             words, _ = agent.communicate(timeout=1)
         except subprocess.TimeoutExpired:
+            if time.monotonic() > latest + LEAVES_WITHIN_S:
+                agent.kill()  # a stopped process takes no other signal
+                agent.wait()
+                where = where_it_was(result, agent.pid)
+                raise TimeoutError(
+                    f"the agent did not end at its deadline of {spec.deadline_s} s, nor when asked to, {where}: "
+                    "it was killed"
+                ) from None
             if time.monotonic() > latest or nobody_listens():
                 agent.terminate()
         else:
@@ -138,12 +176,16 @@ def where_it_was(result: Path, pid: int) -> str:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    os.umask(0o022)  # the login user reads the progress, and nobody but us writes
     result = Path(module.params["result"])
     try:
         spec = specs.parse(module.params["spec"])
         if module.check_mode:
             module.exit_json(changed=False, result=str(result))
-        code, words, pid = measure(module.params, spec)
+        try:
+            code, words, pid = measure(module.params, spec)
+        finally:
+            forget(result.with_name("hub_token"))
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error), result=str(result))
 
@@ -152,9 +194,12 @@ def main() -> None:
             msg=f"the agent was killed by {signal.Signals(-code).name} {where_it_was(result, pid)}", result=str(result)
         )
     try:
-        document = json.loads(result.read_text())
-    except (OSError, ValueError):
+        document = json.loads(foreign.content(result))
+    except FileNotFoundError:
         module.fail_json(msg=f"the agent ended with status {code} and left no result: {words}", result=str(result))
+    except (OSError, ValueError) as error:
+        said = " ".join(filter(None, [f"the agent left a result that cannot be used: {error}", words]))
+        module.fail_json(msg=said, result=str(result))
     if document["finished"] is None:
         module.fail_json(
             msg=f"the agent ended with status {code} {where_it_was(result, pid)}: {words}", result=str(result)

@@ -71,7 +71,7 @@ not_persisted: {description: Why the values will not survive a reboot. Else empt
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import meminfo, persist, sources, thp, tuned, tuned_merge, tuning
+from ansible.module_utils.probe_agent.host import lock, meminfo, persist, sources, thp, tuned, tuned_merge, tuning
 
 ARGUMENTS = {
     "enabled": {"type": "str"},
@@ -89,6 +89,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     unpersisted = persist.missing() if module.params["persist"] else ""
     try:
+        held = None if module.check_mode else lock.to_tune()  # noqa: F841 - until the module ends
         found, default_kb = sources.read(), meminfo.default_page_kb()
         merges = module.params["tuned"] == "merge" and tuned.state().active
         plan = thp.plan(module.params, persists=module.params["persist"] and not unpersisted, merges=merges)

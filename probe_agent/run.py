@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -20,7 +19,7 @@ from .bench import Bench, Skipped
 from .clock import MODEL, Clock, timing
 from .engines.fresh import ProcessFailed, last_words, python_path
 from .engines.servers import Servers
-from .host import cgroup, loans, state
+from .host import cgroup, loans, lock, state
 from .probes import allocator, bandwidth, batching, curves, kv, load, pressure, serving
 from .progress import Progress
 from .result import ResultFile
@@ -142,6 +141,10 @@ def _prepare(spec: Spec, deadline: float) -> Path:
         )
     except subprocess.TimeoutExpired:
         raise ProcessFailed(f"model {spec.model} was not ready before the deadline of {spec.deadline_s} s") from None
+    finally:
+        token = os.environ.pop("HF_TOKEN_PATH", "")  # nothing that is measured shall see the hub's token
+        if token:
+            Path(token).unlink(missing_ok=True)
     if done.returncode:
         raise ProcessFailed(f"model {spec.model} could not be made ready: {last_words(done.stderr)}")
     return Path(done.stdout.splitlines()[-1])
@@ -153,12 +156,7 @@ def _alone(state_dir: Path) -> Iterator[None]:
 
     What a killed agent left changed is given back first, should its guard have been killed as well.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
-    with (state_dir / "agent.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError("another probe is running on this node; let it end first") from None
+    with lock.take(state_dir, wait_s=0):
         for sentence in (*loans.give_back(loans.journal(state_dir)), *cgroup.clear()):
             _say(sentence)
         yield

@@ -44,6 +44,14 @@ LIMITS: dict[str, tuple[float, float]] = {
     "kv_sequences": (1, 4096),
 }
 
+# Of vLLM, to why a spec may not carry them.
+BARRED_FLAGS = {
+    "--host": "servers listen on 127.0.0.1 alone",
+    "--trust-remote-code": "no code that comes with a model is run",
+    "--config": "it would bring flags that nobody checked",
+    "--hf-token": "the process list would show it; probe_hub_token keeps it out of there",
+}
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -139,6 +147,11 @@ def _check(spec: Spec) -> None:
         _check_range(name, getattr(spec, name), *limits)
     if not all(isinstance(flag, str) for flag in spec.server_flags):
         raise ValueError(f"probe_server_flags is {list(spec.server_flags)}, and must be a list of strings")
+    for flag in spec.server_flags:
+        name = flag.partition("=")[0].replace("_", "-")
+        barred = [each for each in BARRED_FLAGS if len(name) > 3 and each.startswith(name)]  # vLLM takes beginnings
+        if barred:
+            raise ValueError(f"probe_server_flags has {barred[0]}, and must not: {BARRED_FLAGS[barred[0]]}")
     models.check(spec.model, spec.model_revision)
 
 

@@ -54,7 +54,7 @@ def of(host: Host) -> Findings:
     return Findings(
         changed=(*settings.changes(host), *environment.findings(host)),
         did=tuple(sentence for theme in MEASURED for sentence in _in_short(theme, host)),
-        missing=(*host.broken, *missing(host)),
+        missing=(*host.broken, *host.doubts, *missing(host)),
     )
 
 

@@ -90,6 +90,9 @@ def judge(host: Host) -> tuple[str, str]:
     elif host.state == "ok" and host.result is None:
         shown = "failed"
         reasons.append("no result.json came back from this host")
+    if host.doubts:
+        shown = _worse(shown, "degraded")
+        reasons += host.doubts
     if failed:
         statuses = {probe.status for probe in host.result.probes.values()} if host.result else set()
         shown = _worse(shown, "failed" if statuses == {"failed"} else "degraded")

@@ -5,6 +5,7 @@ Results come from nodes: a broken, oversized or hostile one costs its own host a
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ NAME_LIMIT_BYTES = 255  # what Linux takes as one folder's name
 FIGURE_LIMIT = 1e18  # no time, size or count of a node comes near; below it nothing overflows
 DEPTH_LIMIT = 20
 DRIFT = "drift.json"
+CLOCK_LIMIT_S = 120  # a node's clock may be off; a certificate is good for weeks, and a trend has days
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Host:
-    """`state`, `phase` and `reason` as run.json has them; `broken` says in sentences what could not be read."""
+    """`state`, `phase` and `reason` as run.json has them.
+
+    `broken` says in sentences what could not be read, `doubts` what is odd about what could.
+    """
 
     name: str
     state: str
@@ -70,6 +75,7 @@ class Host:
     baseline: Measurement | None = None
     result: Measurement | None = None
     broken: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     raw: tuple[str, ...] = ()  # the files that came back, readable or not
     linked: bool = False  # its folder is a symbolic link, which is neither read through nor written through
     drift: Mapping[str, Any] = field(default_factory=dict)  # of the run's drift.json
@@ -114,8 +120,10 @@ class Run:
 
     def host(self, name: str) -> Host:
         """Read what came back from one inventory host."""
-        judged = mapping(mapping(self.drift.get("hosts")).get(name))
-        return replace(_host(self.path, name, self.entries[name]), drift=judged)
+        host = _host(self.path, name, self.entries[name])
+        measured = (("baseline", host.baseline), ("result", host.result))
+        doubts = [doubt for part, found in measured if found and (doubt := _doubt(self, part, found))]
+        return replace(host, doubts=tuple(doubts), drift=mapping(mapping(self.drift.get("hosts")).get(name)))
 
     @cached_property
     def drift(self) -> dict[str, Any]:
@@ -181,6 +189,27 @@ def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
             broken.append(f"{part}.json cannot be used: {getattr(error, 'strerror', None) or error}")
         raw.append(f"{part}.json")
     return Host(name, **known, **found, broken=tuple(broken), raw=tuple(raw))
+
+
+def _doubt(run: Run, part: str, measured: Measurement) -> str:
+    """Return in a sentence that a measurement does not lie within its run, or nothing."""
+    try:
+        begun, ended = (_time(when) for when in (measured.started, measured.finished or measured.started))
+        first, last = _time(run.started), _time(run.finished) if run.finished else ended
+    except ValueError as error:
+        return f"{part}.json has a time that does not exist: {error}"
+    early_s, late_s = (first - begun).total_seconds(), (ended - last).total_seconds()
+    if max(early_s, late_s) <= CLOCK_LIMIT_S:
+        return ""
+    if early_s >= late_s:
+        said = f"begun {early_s:,.0f} s before this run; the node's clock is behind, or it is an older result"
+    else:
+        said = f"finished {late_s:,.0f} s after this run had ended; the node's clock is ahead"
+    return f"{part}.json was, by the node's clock, {said}"
+
+
+def _time(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)
 
 
 def measurement(path: Path) -> Measurement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from reports.run_folder import is_folder_name  # noqa: E402 - found through the line above
+
 OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports?)_\w+")
+SECRET = re.compile(r"token\b|secret|password")
 
 
 @cache
@@ -33,9 +38,22 @@ def complaints(given: dict[str, Any], known: dict[str, dict[str, Any]]) -> list[
     for name in sorted(unknown):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
-        sentences.append(f"{name} is {given[name]!r}, and no variable of this project has that name{hint}")
-    values = {name: value for name, value in given.items() if name in known and value is not None}
-    return sentences + ArgumentSpecValidator(known).validate(values).error_messages
+        secret = SECRET.search(name) or any(known[each].get("no_log") for each in close)
+        value = "given" if secret else repr(given[name])
+        sentences.append(f"{name} is {value}, and no variable of this project has that name{hint}")
+    for name, value in given.items():
+        if name in known and value is not None:
+            sentences += refusals(name, value, known[name])
+    return sentences
+
+
+def refusals(name: str, value: Any, option: dict[str, Any]) -> list[str]:
+    try:
+        return ArgumentSpecValidator({name: option}).validate({name: value}).error_messages
+    except (TypeError, ArithmeticError):  # Ansible looks into what may have no parts, and takes infinity for a number
+        return [
+            f"{name} is {value!r}, and must be of type {option['type']} and of the kind that the role's README names"
+        ]
 
 
 class ActionModule(ActionBase):
@@ -49,6 +67,9 @@ class ActionModule(ActionBase):
             name: self._templar.template(value) for name, value in (task_vars or {}).items() if OURS.fullmatch(name)
         }
         wrong = complaints(given, known_options())
+        host = (task_vars or {}).get("inventory_hostname", "")
+        if not is_folder_name(host):
+            wrong.append(f"the inventory names a host {host!r}, and must name each so that a folder can have its name")
         if wrong:
             raise AnsibleActionFail("; ".join(wrong))
         return {**result, "changed": False}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -19,6 +22,7 @@ type: aggregate
 short_description: Writes run.json, a state for every inventory host
 description:
   - Follows a run from the task that opens its folder, and writes run.json there.
+  - Writes it first when a probe begins, so that a run whose controller is killed has a record too.
   - A host that this run, by its tags, was not to measure is skipped, with what was done instead.
   - Renders the pages itself when every node was lost before the report play.
   - Ends a playbook whose plays carry C(__exit_by) with the verdict's status (0 healthy, 1 could not tell, 2 unhealthy),
@@ -26,6 +30,10 @@ description:
 """
 
 LONGEST_REASON = 500
+NO_MODULE = "Module result deserialization failed"
+WRAPPING = re.compile(r"^(Data could not be sent to|Failed to connect to).*? ssh:")
+WRONG_KEY = "Host key verification failed."
+INTERRUPTED = "the run was ended in this phase, before the node had finished"
 LOST = ("failed", "unreachable")
 MEASURE = "slm_probe"
 PHASES = {MEASURE: "probe", "rollback": "rollback"}  # where a play does more than its name says
@@ -44,16 +52,23 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def reason_of(result: dict[str, Any], task: str) -> str:
+    """Return why `task` failed as one line, without Ansible's and ssh's wrapping."""
+    if "timedout" in result:
+        return f"the node did not finish {task!r} within {result['timedout']['period']} s: it hangs, or is far too slow"
+    said = str(result.get("msg") or result.get("stderr") or result.get("exception") or "failed without a word")
+    if said.startswith(NO_MODULE):  # the shell never came to Python: what it printed is the reason
+        said = str(result.get("module_stderr") or result.get("module_stdout") or said)
+    if WRONG_KEY in said:
+        return f"{WRONG_KEY} The node shows a key that known_hosts does not have for it"
+    said = WRAPPING.sub(" ", said.removeprefix("Task failed: "))
+    return " ".join(said.split())[:LONGEST_REASON] or "the connection was lost, and the node answers no more"
+
+
 def measures(play: Any) -> bool:
     """Tell whether a play measures nodes, by this run's tags; what is measured before tuning is no result."""
     tasks = (task for block in play.compile() for task in block.filter_tagged_tasks({}).get_tasks())
     return play.get_vars().get("__phase") != "baseline" and any(task.action == MEASURE for task in tasks)
-
-
-def reason_of(result: dict[str, Any]) -> str:
-    """Return what a failed task said, without Ansible's wrapping."""
-    text = str(result.get("msg") or result.get("stderr") or result.get("exception") or "failed without a word")
-    return " ".join(text.split())[:LONGEST_REASON]
 
 
 class CallbackModule(CallbackBase):
@@ -67,7 +82,10 @@ class CallbackModule(CallbackBase):
         self.run: dict[str, str] = {}
         self.started = now()
         self.phase = ""
+        self.action = ""
         self.exit_by = ""
+        self.ended = False
+        atexit.register(self.interrupted, os.getpid())
         self.measuring = True
         self.done: dict[str, None] = {}  # phases, in their order
 
@@ -85,7 +103,12 @@ class CallbackModule(CallbackBase):
                 self.rows[host.name] = Row("ok")
         self.phase = play.get_vars().get("__phase", "")
         if self.phase == "report":
-            self.write()
+            self.write(now())
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        self.action = task.action
+        if task.action == MEASURE and not task.check_mode:
+            self.write(None)
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self.run = result._result.get("ansible_facts", {}).get("stethos_run") or self.run
@@ -106,16 +129,29 @@ class CallbackModule(CallbackBase):
         row = self.rows.get(name)
         if row is None or self.phase == "report":
             return
+        reason = reason_of(result._result, result._task.get_name())
         if row.state in LOST:  # the first reason is the cause, later ones its consequences
-            row.reason += f"; then: {reason_of(result._result)}"
+            row.reason += f"; then: {reason}"
         else:
-            phase = PHASES.get(result._task.action, self.phase) if self.phase == "tune" else self.phase
-            self.rows[name] = Row(state, phase, reason_of(result._result))
+            self.rows[name] = Row(state, self.phase_of(result._task.action), reason)
+
+    def phase_of(self, action: str) -> str:
+        return PHASES.get(action, self.phase) if self.phase == "tune" else self.phase
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
+        self.ended = True
         self.finish()
         if self.exit_by:
             raise SystemExit(self.status(stats))  # nothing else decides on the exit status; Ansible lets it through
+
+    def interrupted(self, pid: int) -> None:
+        """Keep what is known when Ansible ends without its recap, as it does after a Ctrl-C. Workers are other pids."""
+        if not self.run or self.ended or os.getpid() != pid:
+            return
+        for name, row in self.rows.items():
+            if row.state == "ok" and self.phase != "report":
+                self.rows[name] = Row("failed", self.phase_of(self.action), INTERRUPTED)
+        self.finish()
 
     def status(self, stats: Any) -> int:
         """Return the verdict's status, or 1 when a host was lost or there is no verdict."""
@@ -135,7 +171,7 @@ class CallbackModule(CallbackBase):
         folder = Path(self.run["dir"])
         lost = any(row.state in LOST for row in self.rows.values())
         if (lost or (folder / "hosts").is_dir()) and not (folder / "index.html").exists():
-            self.write()
+            self.write(now())
             render = [sys.executable, "-m", "reports", "render", self.run["dir"]]
             subprocess.run(render, cwd=self.run["root"], check=False)
 
@@ -149,7 +185,8 @@ class CallbackModule(CallbackBase):
         done = ", ".join(filter(None, self.done)) or "nothing"
         return Row("skipped", row.phase, f"nothing was to be measured (tags: {tags}); this run did: {done}")
 
-    def write(self) -> None:
+    def write(self, finished: str | None) -> None:
+        """Renew run.json; `finished` is None as long as measuring goes on."""
         if not self.run or context.CLIARGS.get("check"):
             return
         folder = Path(self.run["dir"])
@@ -158,7 +195,7 @@ class CallbackModule(CallbackBase):
             "schema_version": 1,
             "run_id": self.run["id"],
             "started": self.started,
-            "finished": now(),
+            "finished": finished,
             "hosts": {name: asdict(self.told(row)) for name, row in self.rows.items()},
         }
         fresh = folder / "run.json.new"

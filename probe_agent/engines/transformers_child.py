@@ -29,7 +29,7 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
 
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
     stage("tokenizer")
-    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype="auto")
+    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype="auto", use_safetensors=True)
     stage("weights")
     model.to("cuda" if on_gpu else "cpu")
     settle()

@@ -205,6 +205,20 @@ def test_vllm_tells_its_cache(server):
     assert "vllm:time_to_first_token_seconds_count" in server.metrics()
 
 
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+
+
+def listening(pids):
+    """Return the addresses, as the kernel writes them, on which these processes listen."""
+    sockets = {str(file.readlink()) for pid in pids for file in Path(f"/proc/{pid}/fd").iterdir()}
+    rows = [row.split() for kind in ("tcp", "tcp6") for row in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
+    return {row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+def test_vllm_listens_on_the_loopback_alone(server):
+    assert listening(server.pids()) == LOOPBACK & listening(server.pids()) != set()
+
+
 def test_vllm_ends_with_nothing_left(server):
     maps = " ".join(Path(f"/proc/{pid}/maps").read_text() for pid in server.pids())
     shared = set(re.findall(r"\S+/psm_\S+", maps))

@@ -18,12 +18,25 @@ from action_plugins.check_variables import OURS, complaints, known_options
         ({"probe_probes": ["load", "lod"]}, "lod"),
         ({"probe_profile": "fast"}, "value of probe_profile must be one of: quick, standard, certify, got: fast"),
         ({"tuning_keep": "perhaps"}, "perhaps"),
+        ({"thp_khugepaged": False}, "thp_khugepaged is False, and must be of type dict and of the kind"),
+        (
+            {"hugepages_pools": [{"count": float("inf")}]},
+            "hugepages_pools is [{'count': inf}], and must be of type list",
+        ),
+        ({"probe_seed": float("inf")}, "probe_seed is inf, and must be of type int"),
     ],
 )
 def test_one_sentence_names_variable_and_value(given, sentence):
     [complaint] = complaints(given, known_options())
     assert sentence in complaint
     assert next(iter(given)) in complaint
+
+
+def test_a_secret_with_a_misspelled_name_is_not_shown():
+    for name in ("probe_hub_tokn", "probe_secret"):
+        [complaint] = complaints({name: "hf_abc"}, known_options())
+        assert complaint.startswith(f"{name} is given, and no variable")
+        assert "hf_abc" not in complaint
 
 
 def test_good_variables_and_absent_ones_pass():

@@ -83,6 +83,29 @@ def test_a_hub_id_at_a_pinned_commit_is_taken():
     assert spec.parse({"model": "Qwen/Qwen2.5-1.5B-Instruct", "model_revision": "0" * 40}).model.startswith("Qwen/")
 
 
+@pytest.mark.parametrize(
+    ("flag", "barred"),
+    [
+        ("--host", "--host"),
+        ("--host=0.0.0.0", "--host"),
+        ("--ho", "--host"),
+        ("--trust-remote-code", "--trust-remote-code"),
+        ("--trust_remote_code", "--trust-remote-code"),
+        ("--trust-re=true", "--trust-remote-code"),
+        ("--config", "--config"),
+        ("--hf-token", "--hf-token"),
+    ],
+)
+def test_flags_that_would_open_the_server_or_run_foreign_code_are_refused(flag, barred):
+    with pytest.raises(ValueError, match=f"probe_server_flags has {barred}, and must not: "):
+        spec.parse({"server_flags": ["--dtype", "bfloat16", flag]})
+
+
+def test_other_flags_are_the_operators_own():
+    flags = ["-O3", "--tensor-parallel-size", "2", "--hf-overrides={}", "--quantization=fp8", "--"]
+    assert spec.parse({"server_flags": flags}).server_flags == tuple(flags)
+
+
 @pytest.mark.parametrize("shape", shapes.SHAPES.values(), ids=shapes.SHAPES)
 def test_shapes_divide_evenly(shape):
     assert shape["hidden_size"] % shape["num_attention_heads"] == 0

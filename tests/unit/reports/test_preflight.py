@@ -40,7 +40,8 @@ def certify(make_run, tmp_path):
     """Return a function that certifies results by host, in a run that began at a given day."""
 
     def run(day="21", without=(), state="ok", **hosts):
-        folder = make_run({name: {"result": result, "state": state} for name, result in hosts.items()})
+        times = {"started": f"2026-11-{day}T02:01:00+00:00", "finished": f"2026-11-{day}T02:03:00+00:00"}
+        folder = make_run({name: {"result": {**result, **times}, "state": state} for name, result in hosts.items()})
         document = json.loads((folder / "run.json").read_text())
         (folder / "run.json").write_text(json.dumps({**document, "started": f"2026-11-{day}T02:00:00+00:00"}))
         return list(certified.certify(run_folder.read(folder), tmp_path / "certified", without))
