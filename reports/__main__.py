@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from . import certified, console, figures, fleet, preflight, render, run_folder, summary
+from . import certified, console, figures, fleet, preflight, regressions, render, run_folder, summary
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("summary", _summary),
         ("certify", _certify),
         ("preflight", _preflight),
+        ("regressions", _regressions),
     ):
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         described.add_argument("run", type=Path, help="a run folder, as reports/runs/latest")
@@ -27,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
             described.add_argument(
                 "--without", action="append", default=[], help="a host that is no longer as measured"
             )
+        if name == "regressions":
+            described.add_argument("hosts", nargs="+", help="inventory names")
     play = commands.add_parser("run", help=_run.__doc__, description=_run.__doc__)
     play.add_argument("--playbook", default="tune_and_probe.yml")
     play.add_argument("--inventory", default=console.LOCAL)
@@ -69,6 +72,12 @@ def _preflight(chosen: argparse.Namespace) -> int:
     (run.path / preflight.NAME).write_text(json.dumps(found, indent=1) + "\n")
     print("\n".join(map(figures.printable, preflight.sentences(found))))
     return found["code"]
+
+
+def _regressions(chosen: argparse.Namespace) -> int:
+    """Print, as JSON, which of the hosts are worse after tuning, or cannot be told."""
+    print(json.dumps(regressions.document(run_folder.returned(chosen.run, chosen.hosts))))
+    return 0
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ Results come from nodes: a broken, oversized or hostile one costs its own host a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,12 @@ def read(path: Path) -> Run:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is no run folder: {error}") from None
     return Run(path, document["run_id"], document["started"], document["finished"], document["hosts"])
+
+
+def returned(path: Path, names: Iterable[str]) -> Iterator[Host]:
+    """Yield hosts by the files that came back so far, of a run that still goes on and has no run.json."""
+    for name in names:
+        yield _host(path, name, {"state": "ok", "phase": "", "reason": ""})
 
 
 def is_folder_name(name: str) -> bool:

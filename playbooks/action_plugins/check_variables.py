@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports)_\w+")
 
 
-@cache
 def known_options() -> dict[str, dict[str, Any]]:
     """Return every variable of the playbooks and roles with its argument spec."""
     options = yaml.safe_load((ROOT / "playbooks/vars/options.yml").read_text())
@@ -38,6 +36,9 @@ def complaints(given: dict[str, Any], known: dict[str, dict[str, Any]]) -> list[
     return sentences + ArgumentSpecValidator(known).validate(values).error_messages
 
 
+KNOWN = known_options()  # read where all workers are forked from
+
+
 class ActionModule(ActionBase):
     """Takes no arguments: it reads the host's variables."""
 
@@ -48,7 +49,7 @@ class ActionModule(ActionBase):
         given = {
             name: self._templar.template(value) for name, value in (task_vars or {}).items() if OURS.fullmatch(name)
         }
-        wrong = complaints(given, known_options())
+        wrong = complaints(given, KNOWN)
         if wrong:
             raise AnsibleActionFail("; ".join(wrong))
         return {**result, "changed": False}
