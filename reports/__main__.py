@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from . import certified, console, figures, fleet, preflight, regressions, render, run_folder, summary
+from . import certified, console, figures, fleet, merge, preflight, regressions, render, run_folder, summary
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
             )
         if name == "regressions":
             described.add_argument("hosts", nargs="+", help="inventory names")
+    merged = commands.add_parser("merge", help=_merge.__doc__, description=_merge.__doc__)
+    merged.add_argument("into", type=Path, help="the run folder to write")
+    merged.add_argument("runs", type=Path, nargs="+", help="run folders, each of a slice of the fleet")
+    merged.set_defaults(command=_merge)
     play = commands.add_parser("run", help=_run.__doc__, description=_run.__doc__)
     play.add_argument("--playbook", default="tune_and_probe.yml")
     play.add_argument("--inventory", default=console.LOCAL)
@@ -72,6 +76,12 @@ def _preflight(chosen: argparse.Namespace) -> int:
     (run.path / preflight.NAME).write_text(json.dumps(found, indent=1) + "\n")
     print("\n".join(map(figures.printable, preflight.sentences(found))))
     return found["code"]
+
+
+def _merge(chosen: argparse.Namespace) -> int:
+    """Make one run folder of several, each of other hosts, and write its pages."""
+    render.render(merge.merge(map(run_folder.read, chosen.runs), chosen.into))
+    return 0
 
 
 def _regressions(chosen: argparse.Namespace) -> int:

@@ -47,10 +47,8 @@ def document(hosts: Iterable[Host]) -> dict[str, dict[str, object]]:
 
 def worse(before: Headline, after: Headline) -> bool:
     """Tell whether a figure is worse by more than noise explains, with not one process that was as good as before."""
-    if before.lower_is_better:
-        apart = min(after.values) > max(before.values)
-    else:
-        apart = max(after.values) < min(before.values)
+    sign = 1 if before.lower_is_better else -1
+    apart = min(sign * value for value in after.values) > max(sign * value for value in before.values)
     return apart and thresholds.judge(before.name, after.median, _against(before, after)).fit is Fit.UNFIT
 
 

@@ -14,13 +14,13 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Wish:
-    """The variables as the operator wrote them, none where nothing is asked for."""
+    """The variables as the operator wrote them; what is empty is not asked for."""
 
-    canary: str | None = None
-    serial: Any = None
-    most_fail_percent: float = 10.0
-    unavailable: str = "10%"
-    rollback: bool = False
+    canary: str
+    serial: Any
+    most_fail_percent: float
+    unavailable: str
+    rollback: bool
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def plan(wish: Wish, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) 
         canaries=len(first),
         most_fail_percent=wish.most_fail_percent,
         at_once=_count("tuning_max_unavailable", wish.unavailable, len(hosts)),
-        judged=bool(first or wish.serial or wish.rollback),
+        judged=bool(first or _listed(wish.serial) or wish.rollback),
     )
 
 
@@ -105,7 +105,7 @@ def _canaries(
 
 
 def _listed(serial: Any) -> list[Any]:
-    if serial is None:
+    if serial is None or serial == "":
         return []
     return list(serial) if isinstance(serial, list | tuple) else [serial]
 

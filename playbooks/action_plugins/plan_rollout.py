@@ -25,9 +25,8 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         try:
-            planned = rollout.plan(
-                rollout.Wish(**self._task.args), variables["ansible_play_hosts_all"], variables["groups"]
-            )
+            wish = rollout.Wish(**self._task.args)
+            planned = rollout.plan(wish, variables["ansible_play_hosts_all"], variables["groups"])
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from None
         return {**result, "changed": False, "ansible_facts": {"stethos_rollout": asdict(planned)}}

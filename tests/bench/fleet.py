@@ -1,8 +1,8 @@
 """What a fleet costs its controller: CPU and memory per host with nodes that answer at once, wall time over real SSH.
 
-`stub` runs the whole of tune_and_probe against a connection plugin whose nodes are converged and have their answers ready;
-with `--result-mb` each result is padded to that size. `ssh` starts an sshd on 127.0.0.2 and so on, with a stand-in for the
-agent's Python that waits, and times the probe task beside parallel-ssh running the same wait on the same hosts.
+`stub` runs the whole of tune_and_probe against a connection plugin whose nodes are converged and have their answers
+ready; with `--result-mb` each result is padded to that size. `ssh` starts sshd on 127.0.0.2 and so on, with a stand-in
+for the agent's Python that waits, and times the probe task beside parallel-ssh running the same on the same hosts.
 Prints and judges nothing: .venv/bin/python tests/bench/fleet.py stub --hosts 16 64
 """
 
@@ -12,6 +12,7 @@ import argparse
 import base64
 import collections
 import contextlib
+import gzip
 import json
 import os
 import shutil
@@ -40,7 +41,7 @@ LOOK_EVERY_S = 2.0
 
 @dataclass(frozen=True)
 class Cost:
-    """What one command cost, with all the processes it started. `peak_mb` is their memory, shared pages counted once."""
+    """What one command cost with all that it started. `peak_mb` is their memory, shared pages counted once."""
 
     code: int
     wall_s: float
@@ -89,8 +90,7 @@ def answers(result: bytes) -> dict[str, dict[str, Any]]:
         "probe_environment": {"changed": False, "python": "/usr/bin/python3", "agent": "/a", "device": "cpu"},
         "slm_probe": {"changed": False, "result": "/r", "probes": {"load": probe, "serving": probe}, "resumed": []},
         "slurp": {"changed": False, "encoding": "base64", "content": base64.b64encode(result).decode()},
-        "stat": {"changed": False, "stat": {"exists": False}},
-        "copy": {"changed": True, "checksum": None},
+        "small_file": {"changed": True, "dest": "/c"},
         "rollback": {"changed": False, "restored": [], "left": []},
     }
 
@@ -108,6 +108,7 @@ def fleet_of(folder: Path, hosts: int, size_mb: float) -> dict[str, str]:
     """Lay out inventory and answers, and return the environment to run in."""
     result = padded(json.loads(RESULT.read_text()), size_mb)
     (folder / "result.json").write_bytes(result)
+    (folder / "packed").write_bytes(base64.b64encode(gzip.compress(result)))
     (folder / "executions").mkdir()
     (folder / "answers").mkdir()
     for name, answer in answers(result).items():

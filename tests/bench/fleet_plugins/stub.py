@@ -20,6 +20,7 @@ extends_documentation_fragment: [connection_pipelining]
 
 FOLDER = Path(os.environ["STETHOS_BENCH"])
 MODULE = re.compile(rb"ansible_module='(?:ansible\.legacy\.)?([\w.]+)'")
+PACKED = "gzip -c | base64"
 FOLDER_MADE = re.compile(r"echo ([\w.-]+)=")
 
 
@@ -34,12 +35,17 @@ class Connection(ConnectionBase):
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         module = MODULE.search(in_data or b"")
         if module:
-            name = module[1].decode()
-            with (FOLDER / "executions" / str(self._play_context.remote_addr)).open("a") as file:
-                file.write(f"{name}\n")
-            return 0, (FOLDER / "answers" / f"{name}.json").read_bytes(), b""
+            return 0, self._ran(module[1].decode(), f"answers/{module[1].decode()}.json"), b""
+        if PACKED in cmd:
+            return 0, self._ran("command", "packed"), b""
         made = FOLDER_MADE.search(cmd)
         return 0, f"{made[1]}=/tmp/stub\n".encode() if made else b"", b""
+
+    def _ran(self, name: str, answer: str) -> bytes:
+        """Count what ran, and return what it says."""
+        with (FOLDER / "executions" / str(self._play_context.remote_addr)).open("a") as file:
+            file.write(f"{name}\n")
+        return (FOLDER / answer).read_bytes()
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Everything that is sent arrives."""

@@ -8,6 +8,10 @@ HOSTS = [f"node{number}" for number in range(1, 11)]
 GROUPS = {"all": HOSTS, "canaries": ["node9", "elsewhere", "node3"], "resting": ["elsewhere"], "empty": []}
 
 
+def wish(canary="", serial="", most_fail_percent=10.0, unavailable="10%", rollback=False):
+    return Wish(canary, serial, most_fail_percent, unavailable, rollback)
+
+
 def rows_of(rollout, **lost):
     """Return run.json's rows of a run in which `lost` maps hosts to their phase."""
     hosts = [host for batch in rollout.batches for host in batch]
@@ -16,7 +20,7 @@ def rows_of(rollout, **lost):
 
 
 def test_without_a_wish_all_are_tuned_at_once_and_nothing_is_judged():
-    found = plan(Wish(), HOSTS, GROUPS)
+    found = plan(wish(), HOSTS, GROUPS)
     assert found.patterns == ("all",)
     assert found.batches == (tuple(HOSTS),)
     assert not found.judged
@@ -24,30 +28,30 @@ def test_without_a_wish_all_are_tuned_at_once_and_nothing_is_judged():
 
 
 def test_the_first_hosts_are_canaries_then_batches_grow():
-    found = plan(Wish(canary="1", serial=[2, "40%"]), HOSTS, GROUPS)
+    found = plan(wish(canary="1", serial=[2, "40%"]), HOSTS, GROUPS)
     assert found.serial == (1, 2, 4, 3)
     assert found.canaries == 1
     assert found.judged
 
 
 def test_a_group_of_canaries_goes_before_all_in_the_order_of_the_run():
-    found = plan(Wish(canary="canaries"), HOSTS, GROUPS)
+    found = plan(wish(canary="canaries"), HOSTS, GROUPS)
     assert found.patterns == ("canaries", "all")
     assert found.batches[0] == ("node3", "node9")
     assert found.serial == (2, 8)
 
 
 def test_a_share_is_at_least_one_host():
-    assert plan(Wish(serial="1%"), HOSTS, GROUPS).serial == (1,) * 10
-    assert plan(Wish(), HOSTS[:3], GROUPS).at_once == 1
+    assert plan(wish(serial="1%"), HOSTS, GROUPS).serial == (1,) * 10
+    assert plan(wish(), HOSTS[:3], GROUPS).at_once == 1
 
 
 def test_every_host_may_be_a_canary():
-    assert plan(Wish(canary="10"), HOSTS, GROUPS).serial == (10,)
+    assert plan(wish(canary="10"), HOSTS, GROUPS).serial == (10,)
 
 
 @pytest.mark.parametrize(
-    ("wish", "sentence"),
+    ("wished", "sentence"),
     [
         ({"canary": "11"}, "tuning_canary is 11, and must be from 1 to 10, the hosts of this run"),
         ({"canary": "0"}, "tuning_canary is 0, and must be from 1 to 10"),
@@ -65,14 +69,14 @@ def test_every_host_may_be_a_canary():
         ({"most_fail_percent": 101.0}, "tuning_max_fail_percentage is 101, and must be from 0 to 100"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(wish, sentence):
+def test_what_cannot_be_is_refused_in_a_sentence(wished, sentence):
     with pytest.raises(ValueError, match=sentence):
-        plan(Wish(**wish), HOSTS, GROUPS)
+        plan(wish(**wished), HOSTS, GROUPS)
 
 
 @pytest.mark.parametrize("phase", ["preflight", "baseline", "tune", "probe"])
 def test_a_lost_canary_stops_all_others(phase):
-    found = plan(Wish(canary="2", serial=4), HOSTS, GROUPS)
+    found = plan(wish(canary="2", serial=4), HOSTS, GROUPS)
     rows = rows_of(found, node2=phase)
     assert stopped(found, rows, "node1") == ""
     for host in ("node3", "node10"):
@@ -80,14 +84,14 @@ def test_a_lost_canary_stops_all_others(phase):
 
 
 def test_a_batch_may_lose_its_share_and_no_more():
-    found = plan(Wish(serial=5, most_fail_percent=20), HOSTS, GROUPS)
+    found = plan(wish(serial=5, most_fail_percent=20), HOSTS, GROUPS)
     assert stopped(found, rows_of(found, node1="tune"), "node6") == ""
     said = stopped(found, rows_of(found, node1="tune", node4="probe"), "node6")
     assert said == "2 of 5 hosts of a batch were lost, and 20 % may be: node1 failed in tune: no room"
 
 
 def test_hosts_lost_before_their_turn_do_not_count():
-    found = plan(Wish(serial=5, most_fail_percent=20), HOSTS, GROUPS)
+    found = plan(wish(serial=5, most_fail_percent=20), HOSTS, GROUPS)
     gone = {"node1": "preflight", "node2": "baseline", "node3": "environment"}
     assert stopped(found, rows_of(found, **gone), "node6") == ""
     assert "1 of 2 hosts" in stopped(found, rows_of(found, **gone, node4="tune"), "node6")
