@@ -15,7 +15,7 @@ from reports import rollout  # noqa: E402 - found through the line above
 
 
 class ActionModule(ActionBase):
-    """Takes `rollout`, as plan_rollout left it, and the `run` folder. Returns `rollout_stopped`, a reason or nothing."""
+    """Takes `rollout`, as plan_rollout left it, and the `run` folder. Returns `rollout_stopped`, empty when it may."""
 
     _requires_connection = False
     _VALID_ARGS = frozenset(("rollout", "run"))
