@@ -6,9 +6,26 @@ import argparse
 import datetime
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
-from . import certified, console, figures, fleet, merge, preflight, regressions, render, run_folder, summary
+from . import (
+    certified,
+    console,
+    figures,
+    fleet,
+    history,
+    history_view,
+    merge,
+    preflight,
+    regressions,
+    render,
+    run_folder,
+    summary,
+)
+
+RUNS = Path("reports/runs")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("certify", _certify),
         ("preflight", _preflight),
         ("regressions", _regressions),
+        ("record", _record),
     ):
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         described.add_argument("run", type=Path, help="a run folder, as reports/runs/latest")
@@ -34,6 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
     merged.add_argument("into", type=Path, help="the run folder to write")
     merged.add_argument("runs", type=Path, nargs="+", help="run folders, each of a slice of the fleet")
     merged.set_defaults(command=_merge)
+    past = commands.add_parser("history", help=_history.__doc__, description=_history.__doc__)
+    past.add_argument("host", nargs="?", help="its name in the inventory")
+    past.add_argument("--runs", type=Path, default=RUNS, help="where the run folders are")
+    past.add_argument("--json", action="store_true", help="all of it, for programs")
+    past.add_argument("--import", type=Path, dest="import_", metavar="RUNS", help="record the run folders in there")
+    past.add_argument("--keep", type=int, metavar="N", help="forget what is older than a host's N newest runs")
+    past.set_defaults(command=_history)
     play = commands.add_parser("run", help=_run.__doc__, description=_run.__doc__)
     play.add_argument("--playbook", default="tune_and_probe.yml")
     play.add_argument("--inventory", default=console.LOCAL)
@@ -88,6 +113,44 @@ def _regressions(chosen: argparse.Namespace) -> int:
     """Print, as JSON, which of the hosts are worse after tuning, or cannot be told."""
     print(json.dumps(regressions.document(run_folder.returned(chosen.run, chosen.hosts))))
     return 0
+
+
+def _record(chosen: argparse.Namespace) -> int:
+    """Keep a run's certificates and figures in the history beside its folder; once, however often it is called."""
+    run = run_folder.read(chosen.run)
+    with history.open_(run.path.absolute().resolve().parent) as opened:
+        new = opened.record(run)
+        _say([*opened.said, f"{run.run_id}: {'recorded' if new else 'was recorded already'}"])
+    return 0
+
+
+def _history(chosen: argparse.Namespace) -> int:
+    """Show the runs of a host, its figures over time and their trend."""
+    if not chosen.runs.is_dir():
+        raise ValueError(f"--runs is {chosen.runs}, and must be a folder of run folders")
+    with history.open_(chosen.runs) as opened:
+        said = list(opened.said)
+        if chosen.import_:
+            said += opened.import_(chosen.import_)
+        if chosen.keep is not None:
+            forgotten = opened.keep(chosen.keep, history.baselines(chosen.runs))
+            said.append(f"{figures.plural(forgotten, 'run')} of a host forgotten, their folders are as they were")
+        _say(said, file=sys.stderr)
+        if chosen.host is None:
+            _say(opened.hosts())
+        elif chosen.json:
+            print(json.dumps(history_view.document(opened, chosen.host), indent=1))
+        elif opened.runs(chosen.host):
+            _say(history_view.lines(opened, chosen.host))
+        else:
+            known = figures.listed(opened.hosts())
+            raise ValueError(f"{chosen.host!r} is in no run that was recorded in {chosen.runs}; known: {known}")
+    return 0
+
+
+def _say(sentences: Iterable[str], file: TextIO | None = None) -> None:
+    for sentence in sentences:
+        print(figures.printable(sentence), file=file)
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import certificate, documents, figures, findings, metrics, recommendations, recommended_vars, tables
+from . import certificate, documents, figures, findings, metrics, prometheus, recommendations, recommended_vars, tables
 from .limits import SPREAD_POINTS
 from .loose import mapping, words
 from .run_folder import Host, Measurement, Run
@@ -87,6 +87,7 @@ def files(host: Host, state: str, recommends: bool) -> dict[str, str]:
     names = {"page": PAGE, "report": REPORT}
     names |= {"recommended_vars": recommended_vars.NAME} if recommends else {}
     names |= {"certificate": certificate.NAME} if certificate.earned(host, state) else {}
+    names |= {"metrics": prometheus.NAME} if host.result else {}
     names |= {file.what: file.name for file in documents.of(host)}
     names |= {name.removesuffix(".json"): name for name in host.raw}
     return {what: f"{host.folder}/{name}" for what, name in names.items()}

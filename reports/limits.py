@@ -20,6 +20,17 @@ SPREAD_POINTS = 3
 TOLERATED = {"generation_rss_drift_mb": preflight.DRIFT_MB}  # a figure near zero has no share of itself to be worse by
 CONFIDENCE = 0.995  # one-sided: one healthy figure in two hundred is called unfit
 
+# A figure from run to run; tests/bench/trend.py shows how often these are wrong.
+TREND_POINTS = 5  # runs before the one that is judged
+TREND_SEGMENTS = 15  # points; from here on a change is looked for anywhere, not only the last one
+TREND_POINTS_MOST = 60  # what is older was accepted long ago
+TREND_MARGIN = 0.1
+TREND_ALONE = 1.0  # one rerun is believed alone when it is twice as bad; less may be a busy moment
+TREND_CONFIDENCE = 0.9999  # one-sided, of one figure: a node has some forty, and is measured night after night
+TREND_NOISE, TREND_NOISE_POINTS = 0.08, 4  # what many nodes have between runs, and how many points that counts as
+TREND_ALIKE = 2.0  # runs of neighbouring days are alike: so many count as one
+TREND_PENALTY = 3.0  # of each segment more, to the kernel's cost
+
 VALID_DAYS = 90  # of a certificate
 
 

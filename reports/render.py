@@ -18,6 +18,7 @@ from . import (
     figures,
     findings,
     fleet,
+    prometheus,
     recommendations,
     recommended_vars,
     schema,
@@ -68,6 +69,8 @@ def host_files(run: Run, host: Host, row: Row) -> Iterator[tuple[str, str | None
         yield f"{host.folder}/{file.name}", _text(host, filled.get(file.name))
     certified = certificate.document(run, host) if "certificate" in row.files else None
     yield f"{host.folder}/{certificate.NAME}", _checked("certificate", certified)
+    exported = prometheus.text(run, host, row.state) if "metrics" in row.files else None
+    yield f"{host.folder}/{prometheus.NAME}", exported
     variables = recommended_vars.text(run.run_id, host.name, recommendations.of(host))
     yield f"{host.folder}/{recommended_vars.NAME}", variables
 

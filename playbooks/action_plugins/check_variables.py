@@ -13,7 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports)_\w+")
+OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports?)_\w+")
 
 
 def known_options() -> dict[str, dict[str, Any]]:

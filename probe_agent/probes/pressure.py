@@ -132,8 +132,11 @@ def slopes(samples: list[Row]) -> list[float]:
 
 
 def followed(row: Row) -> bool:
-    """Tell whether no more stayed resident than the room: pages that another process has mapped cannot be squeezed."""
-    pressed_pages = (row["pressed_mb"] - row["room_mb"]) * MIB / mmap.PAGESIZE
+    """Tell whether no more stayed resident than the room: pages that another process has mapped cannot be squeezed.
+
+    The limit's slack is room as well, for a small model a tenth of it.
+    """
+    pressed_pages = (row["pressed_mb"] - row["room_mb"] - balloon.SLACK_BYTES / MIB) * MIB / mmap.PAGESIZE
     return row["resident_pages_at_start"] <= (1 + FOLLOWS_WITHIN) * row["pages"] - pressed_pages
 
 

@@ -69,7 +69,7 @@ def test_residency_falls_with_the_room_and_nothing_stays_behind(pressure, tmp_pa
     shares = {row["level"]: row["resident_share_at_start"] for row in evidence["levels"]}
     assert shares[1.0] > 0.95
     assert 0.4 < shares[0.5] < 0.65
-    assert shares[0.0] < 0.1
+    assert shares[0.0] < 0.2
     assert set(figures) == {"load_at_full_s", "load_at_half_s", "load_at_none_s", "load_squeezed_ratio"}
     orders = [[row["level"] for row in probe["samples"] if row["block"] == block] for block in range(3)]
     assert all(sorted(order) == [0.0, 0.5, 1.0] for order in orders)

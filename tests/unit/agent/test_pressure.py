@@ -94,7 +94,7 @@ def test_a_headline_has_the_loads_of_the_levels_that_were_run():
     }
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.5, True), (0.55, True), (0.61, False), (1.0, False)])
+@pytest.mark.parametrize(("share", "expected"), [(0.5, True), (0.67, True), (0.69, False), (1.0, False)])
 def test_pages_that_stay_beyond_the_room_are_told(share, expected):
     assert pressure.followed(row(0, 0.5, share, 1.0)) is expected
 
