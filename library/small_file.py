@@ -35,6 +35,8 @@ RETURN = r"""
 dest: {description: The file., type: str, returned: always}
 """
 
+import os
+import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -43,16 +45,27 @@ ARGUMENTS = {"content": {"type": "str", "required": True}, "dest": {"type": "pat
 MODE = 0o644
 
 
+def write(path: Path, content: bytes) -> None:
+    """Write beside the file, then rename; until then the name has an ending that nobody looks for."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=str(path.parent))
+    fresh = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        fresh.chmod(MODE)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink()
+        raise
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     path, wanted = Path(module.params["dest"]), module.params["content"].encode()
     try:
         changed = not path.is_file() or path.read_bytes() != wanted
         if changed and not module.check_mode:
-            fresh = Path(module.tmpdir) / path.name
-            fresh.write_bytes(wanted)
-            fresh.chmod(MODE)
-            module.atomic_move(str(fresh), str(path), keep_dest_attrs=False)
+            write(path, wanted)
     except OSError as error:
         module.fail_json(msg=f"{path} cannot be written: {error.strerror}", dest=str(path))
     module.exit_json(changed=changed, dest=str(path))
