@@ -48,7 +48,7 @@ def roll_out(playbook, tmp_path):
                 "ansible_python_interpreter": sys.executable,
                 "tuning_persist": False,
                 "probe_python": str(tmp_path / "python"),
-                "probe_home": str(tmp_path / "home"),
+                "probe_home": str(tmp_path / "home/{{ inventory_hostname }}"),
                 "probe_state": str(tmp_path / "state/{{ inventory_hostname }}"),
                 "reports_dir": str(tmp_path / "runs"),
             },
@@ -86,7 +86,7 @@ def test_a_worse_canary_stops_the_rollout_and_is_put_back(roll_out):
     assert evidence in done.output
     for name in ("node1", "node2", "node3", "node5"):
         assert rows[name]["state"] == "skipped"
-        assert rows[name]["reason"].startswith("rollout stopped: canary node4 failed in tune: worse after tuning")
+        assert rows[name]["reason"].startswith("rollout stopped: node4 failed in tune: worse after tuning")
     assert [line for line in log if line.startswith("tuned")] == ["tuned node4"]
     assert done.recap["node4"]["changed"] == 3, done.output  # the environment, THP, and THP again
     assert machine_state() == before
