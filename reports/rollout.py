@@ -44,7 +44,8 @@ def plan(wish: Wish, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) 
     if not 0 <= wish.most_fail_percent <= 100:
         raise ValueError(f"tuning_max_fail_percentage is {wish.most_fail_percent:g}, and must be from 0 to 100")
     patterns, first = _canaries(wish.canary, hosts, groups) if wish.canary else ((ALL,), ())
-    rest = [host for host in hosts if host not in set(first)]
+    ahead = set(first)
+    rest = [host for host in hosts if host not in ahead]
     sizes = [_count("tuning_serial", size, len(hosts)) for size in _listed(wish.serial)] or [max(1, len(rest))]
     batches = [first] if first else []
     while rest:
@@ -67,21 +68,22 @@ def stopped(rollout: Rollout, rows: Mapping[str, Mapping[str, str]], host: str) 
     for number, batch in enumerate(rollout.batches):
         if host in batch:
             break
-        canary = number == 0 and rollout.canaries > 0
-        lost = {name: rows[name] for name in batch if rows[name]["state"] in LOST}
-        if not canary:  # who was lost before its turn says nothing about the tuning
-            taken = len(batch) - len(lost)
-            lost = {name: row for name, row in lost.items() if row["phase"] in BY_TUNING}
-            taken += len(lost)
-            if 100 * len(lost) <= rollout.most_fail_percent * taken:
-                continue
-        for name, row in lost.items():
-            what = f"canary {name} {row['state']} in {row['phase']}: {row['reason']}"
-            if canary:
-                return what
-            share = f"{len(lost)} of {taken} hosts of a batch were lost, and {rollout.most_fail_percent:g} % may be"
-            return f"{share}: {what.removeprefix('canary ')}"
+        lost = [name for name in batch if rows[name]["state"] in LOST]
+        if number == 0 and rollout.canaries:
+            if lost:
+                return f"canary {_loss(lost[0], rows)}"
+            continue
+        taken = [name for name in lost if rows[name]["phase"] in BY_TUNING]  # the others were lost before their turn
+        entered = len(batch) - len(lost) + len(taken)
+        if 100 * len(taken) > rollout.most_fail_percent * entered:
+            share = f"{len(taken)} of {entered} hosts of a batch were lost, and {rollout.most_fail_percent:g} % may be"
+            return f"{share}: {_loss(taken[0], rows)}"
     return ""
+
+
+def _loss(name: str, rows: Mapping[str, Mapping[str, str]]) -> str:
+    row = rows[name]
+    return f"{name} {row['state']} in {row['phase']}: {row['reason']}"
 
 
 def _canaries(
@@ -98,7 +100,8 @@ def _canaries(
         raise ValueError(
             f"tuning_canary is {wanted!r}, and must be a number of hosts from 1 or a group of the inventory{hint}"
         )
-    members = [host for host in hosts if host in set(groups[wanted])]
+    named = set(groups[wanted])
+    members = [host for host in hosts if host in named]
     if not members:
         raise ValueError(f"tuning_canary is {wanted!r}, a group of which no host is in this run")
     return (wanted, ALL), tuple(members)
