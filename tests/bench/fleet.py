@@ -202,45 +202,55 @@ def nodes(folder: Path, hosts: int, port: int) -> Iterator[None]:
             sshd.wait()
 
 
+def commands(folder: Path, hosts: int, port: int, forks: int, wait_s: float) -> dict[str, list[str]]:
+    """Lay out what both run, and return the two commands."""
+    (folder / "python").write_text(STAND_IN.format(wait_s=wait_s))
+    (folder / "python").chmod(0o755)
+    (folder / "agent/probe_agent").mkdir(parents=True)
+    task = {
+        "python": str(folder / "python"),
+        "agent": str(folder / "agent"),
+        "spec": {"model": "synthetic:tiny", "probes": ["load"], "profile": "quick"},
+        "result": f"{folder}/{{{{ inventory_hostname }}}}/result.json",
+    }
+    play = {"hosts": "all", "gather_facts": False, "tasks": [{"name": "Measure", "slm_probe": task}]}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    options = f"-o UserKnownHostsFile={folder}/known_hosts -o IdentitiesOnly=yes"
+    variables = {
+        "ansible_port": port,
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(folder / "key"),
+        "ansible_ssh_common_args": options,
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
+    inventory = {"all": {"hosts": dict.fromkeys(addresses(hosts)), "vars": variables}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (folder / "hosts.txt").write_text("".join(f"root@{address}:{port}\n" for address in addresses(hosts)))
+    wait = f"mkdir -p {folder}/plain/$$ && {folder}/python -m probe_agent run --out {folder}/plain/$$/result.json"
+    keys = f"-i {folder}/key {options}"
+    return {
+        "ours": [str(PLAYBOOK), "-i", str(folder / "hosts.yml"), "--forks", str(forks), str(folder / "play.yml")],
+        "theirs": ["parallel-ssh", "-h", str(folder / "hosts.txt"), "-p", str(hosts), "-t", "0", "-x", keys, wait],
+    }
+
+
 def ssh(hosts: int, forks: int, wait_s: float, rounds: int) -> Iterator[str]:
     """Time the probe task and parallel-ssh in turns; they take the lead from round to round."""
     if not shutil.which("parallel-ssh"):
         raise SystemExit("parallel-ssh is not here: apt-get install pssh")
+    environment = {
+        **os.environ,
+        "ANSIBLE_ACTION_PLUGINS": str(ROOT / "playbooks/action_plugins"),
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=5s",  # gone before the next round
+    }
     with tempfile.TemporaryDirectory() as scratch:
         folder, port = Path(scratch), 2222
-        (folder / "python").write_text(STAND_IN.format(wait_s=wait_s))
-        (folder / "python").chmod(0o755)
-        (folder / "agent/probe_agent").mkdir(parents=True)
-        spec = {"model": "synthetic:tiny", "probes": ["load"], "profile": "quick"}
-        task = {
-            "python": str(folder / "python"),
-            "agent": str(folder / "agent"),
-            "spec": spec,
-            "result": f"{folder}/{{{{ inventory_hostname }}}}/result.json",
-        }
-        play = {"hosts": "all", "gather_facts": False, "tasks": [{"name": "Measure", "slm_probe": task}]}
-        (folder / "play.yml").write_text(yaml.safe_dump([play]))
-        options = f"-o UserKnownHostsFile={folder}/known_hosts -o IdentitiesOnly=yes"
-        variables = {
-            "ansible_port": port,
-            "ansible_user": "root",
-            "ansible_ssh_private_key_file": str(folder / "key"),
-            "ansible_ssh_common_args": options,
-            "ansible_python_interpreter": "/usr/bin/python3",
-        }
-        inventory = {"all": {"hosts": dict.fromkeys(addresses(hosts)), "vars": variables}}
-        (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-        (folder / "hosts.txt").write_text("".join(f"root@{address}:{port}\n" for address in addresses(hosts)))
-        ours = [str(PLAYBOOK), "-i", str(folder / "hosts.yml"), "--forks", str(forks), str(folder / "play.yml")]
-        plain = f"mkdir -p {folder}/plain/$$ && {folder}/python -m probe_agent run --out {folder}/plain/$$/result.json"
-        theirs = ["parallel-ssh", "-h", str(folder / "hosts.txt"), "-p", str(hosts), "-t", "0",
-                  "-x", f"-i {folder}/key {options}", plain]  # fmt: skip
-        environment = {**os.environ, "ANSIBLE_ACTION_PLUGINS": str(ROOT / "playbooks/action_plugins")}
-        taken: dict[str, list[float]] = {"ours": [], "theirs": []}
+        both = commands(folder, hosts, port, forks, wait_s)
+        taken: dict[str, list[float]] = {who: [] for who in both}
         with nodes(folder, hosts, port):
             for number in range(rounds):
-                for who, command in sorted({"ours": ours, "theirs": theirs}.items(), reverse=bool(number % 2)):
-                    cost = cost_of(command, environment, folder / "log")
+                for who in sorted(both, reverse=bool(number % 2)):
+                    cost = cost_of(both[who], environment, folder / "log")
                     if cost.code:
                         yield f"{who} ended with {cost.code}: {(folder / 'log').read_text()[-2000:]}"
                     taken[who].append(cost.wall_s)
