@@ -31,7 +31,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from probe_agent.host import process, state  # noqa: E402 - found through the line above
+from probe_agent.host import process  # noqa: E402 - found through the line above
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 PLUGINS = Path(__file__).with_name("fleet_plugins")
@@ -82,7 +82,6 @@ def answers(result: bytes) -> dict[str, dict[str, Any]]:
     nothing = {"changed": False, "diff": []}
     probe = {"status": "ok", "reason": "", "headline": {"cold_load_s": 0.64, "warm_load_s": 0.31}}
     return {
-        "host_memory_facts": {"changed": False, "ansible_facts": {"host_memory": state.read()}},
         "thp": nothing,
         "hugepages": {**nothing, "reboot_required": False},
         "hugetlbfs": nothing,
