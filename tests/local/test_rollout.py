@@ -122,8 +122,8 @@ def test_a_canary_that_cannot_be_reached_stops_the_rollout_before_it_begins(roll
 
 
 def test_a_canary_larger_than_the_fleet_is_refused_before_any_node_is_touched(roll_out):
-    done, rows, log = roll_out(hosts=2, tuning_canary=3)
+    done, rows, log = roll_out(tuning_canary=6)
     assert done.code != 0
-    assert "tuning_canary is 3, and must be from 1 to 2, the hosts of this run" in done.output
+    assert "tuning_canary is 6, and must be from 1 to 5, the hosts of this run" in done.output
     assert not rows
     assert not log
