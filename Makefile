@@ -9,9 +9,9 @@ ARGS ?=
 # The first Python that really runs (a version manager's shim may not), is new enough and can make environments.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
-TEST_PACKAGES := libjemalloc2
+TEST_PACKAGES := chromium libjemalloc2
 
-.PHONY: run test test-vm setup lint lock bench test-packages node-environment
+.PHONY: run test test-vm setup lint lock bench figures screenshots test-packages node-environment
 
 run: setup
 	.venv/bin/python -m reports run --inventory $(INVENTORY) --tune $(TUNE) -- $(ARGS)
@@ -26,6 +26,13 @@ test-vm: setup
 # The client beside `vllm bench serve`, on a stub server and on a real one; prints, in some minutes, what both measured.
 bench: node-environment
 	PYTHONPATH=. "$$(.venv/bin/python -c 'from probe_agent import paths; print(paths.HOME)')/venv/bin/python" tests/bench/client.py $(ARGS)
+
+# What README.md and docs/labs.md say of the sample in reports/samples/h200, and their pictures of its pages.
+figures: setup
+	.venv/bin/python -m docs.figures
+
+screenshots: setup
+	.venv/bin/python -m docs.screenshots
 
 setup: .venv/.complete
 

@@ -16,7 +16,9 @@ options:
     required: true
     choices: [jemalloc, tcmalloc, mimalloc]
   required:
-    description: Fail when the library is missing. A library that is there and does not load always fails.
+    description:
+      - Fail when the library is missing, though not in check mode, where a package task may still bring it.
+      - A library that is there and does not load always fails.
     type: bool
     default: true
 attributes:

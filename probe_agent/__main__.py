@@ -15,7 +15,7 @@ from . import bundle, paths, preflight, schema
 from .run import run
 from .spec import Spec, parse
 
-PREFLIGHT_FIELDS = ("model", "model_revision", "drop_caches", "models_dir", "state_dir")  # of a spec
+PREFLIGHT_FIELDS = ("model", "model_revision", "gpus", "drop_caches", "models_dir", "state_dir")  # of a spec
 
 
 def add_option(parser: argparse.ArgumentParser, field: Field) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 from . import gpu
 from .arms import Arm, Stack
-from .engines import QUIET, fresh, vllm_server
+from .clock import PROCESSES, READING, REQUESTS, Clock
+from .engines import QUIET, client, fresh, vllm_server
 from .engines.servers import Servers
 from .engines.vllm_server import Server, Start
 from .host import numa, proof
@@ -30,7 +32,13 @@ def stack() -> Stack:
         torch = metadata.version("torch")
     except metadata.PackageNotFoundError:
         torch = None
-    return Stack(torch, len(gpu.devices()))
+    return Stack(torch, len(gpu.chosen()))
+
+
+def _address(device: str) -> str:
+    """Return where on PCI a GPU sits: `device`, or the one that processes take first. Empty where there is none."""
+    uuid = device or next(iter(gpu.chosen()), "")
+    return next((link["pci_bus_id"] or "" for link in gpu.links() if link["uuid"] == uuid), "")
 
 
 class Skipped(Exception):
@@ -46,13 +54,15 @@ class Bench:
     progress: Progress
     deadline: float
     servers: Servers
+    clock: Clock
 
     def process(
-        self, arm: Arm, new_tokens: int, generations: int, pin_mb: int = 0
+        self, arm: Arm, new_tokens: int, generations: int, pin_mb: int = 0, device: str = ""
     ) -> tuple[dict[str, Any], fresh.Finished]:
         """Measure one fresh process. Returns the row every probe keeps, and all that the process gave.
 
-        On a node with a GPU it pins `pin_mb` MiB when all else is done.
+        On a node with a GPU it pins `pin_mb` MiB when all else is done. `device` is the UUID of another GPU than the
+        first that is visible.
         """
         if time.monotonic() >= self.deadline:
             raise fresh.ProcessFailed(f"the deadline of {self.spec.deadline_s} s came before all samples were taken")
@@ -63,9 +73,10 @@ class Bench:
             "generations": generations,
             "pin_mb": pin_mb,
         }
-        prepare = functools.partial(numa.bind, numa.best()) if arm.binds else None
+        prepare = functools.partial(numa.bind, numa.best(_address(device))) if arm.binds else None
         load = os.getloadavg()[0]
-        done = fresh.run(CHILD, job, {**QUIET, **arm.environment(stack().torch or "")}, self.deadline, prepare)
+        environment = {**arm.environment(stack().torch or ""), **gpu.environment([device] if device else [])}
+        done = self.child(CHILD, job, environment, prepare=prepare)
         stages = {f"{name}_s": seconds for name, seconds in done.stages_s.items()}
         memory = asdict(proof.total(done.proof.tree))
         memory["allocators"] = list(memory["allocators"])
@@ -76,8 +87,28 @@ class Bench:
             "wall_real_s": done.wall_s,
             **memory,
             "device": done.reply["device"],
+            **({"gpu": done.reply["gpu"]} if done.reply["gpu"] else {}),
         }
         return row, done
+
+    def child(
+        self,
+        module: str,
+        job: dict[str, Any],
+        environment: dict[str, str],
+        deadline: float | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> fresh.Finished:
+        """Run one fresh process; as `fresh.run`, before `deadline` or the run's. Raises ProcessFailed."""
+        with self.clock.of(PROCESSES):
+            done = fresh.run(module, job, {**QUIET, **environment}, deadline or self.deadline, prepare)
+        self.clock.move(done.held_s, PROCESSES, READING)
+        return done
+
+    def send(self, server: Server, requests: list[client.Request], concurrency: int) -> client.Load:
+        """Send requests to a server and return what became of each."""
+        with self.clock.of(REQUESTS):
+            return client.send(server.url, server.served_name, requests, concurrency, self.deadline, server.check)
 
     def needs_server(self) -> None:
         """Raise Skipped where no vLLM server is started: by the profile, or for want of vLLM."""

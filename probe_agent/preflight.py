@@ -41,6 +41,7 @@ def judge(result: dict[str, Any], certificate: dict[str, Any] | None, now: datet
     """Return what was found, in the order in which an operator would look."""
     return [
         *_probes(result),
+        *_lost(result),
         *_links(result),
         *_gpu_memory(result),
         *_page_cache(result),
@@ -93,6 +94,12 @@ def _probes(result: dict[str, Any]) -> Iterator[Finding]:
         if probe.get("status") != "ok":
             reason = _text(probe.get("reason") or "it is not in the result")
             yield Finding(f"probe {name}", UNKNOWN, f"{_text(probe.get('status') or 'missing')}: {reason}")
+
+
+def _lost(result: dict[str, Any]) -> Iterator[Finding]:
+    gone = figures.evidence(result, "bandwidth").get("gpus_lost")
+    for said in gone if isinstance(gone, list) else ():
+        yield Finding("GPUs", UNFIT, _text(said))
 
 
 def _links(result: dict[str, Any]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import VERSION, schema
+from .clock import Clock, timing
 from .spec import Spec
 
 WRITE_S = 1.0
@@ -71,10 +72,11 @@ class ResultFile:
                 part["reason"] = reason
         self._write()
 
-    def finish(self) -> None:
-        """Close the document, and hold it against the schema that its readers rely on."""
-        self.document["finished"] = now()
+    def finish(self, clock: Clock) -> None:
+        """Close the document, and hold it against the schema that its readers rely on; that takes time as well."""
+        self.document.update(finished=now(), timing=timing(clock.read()))
         schema.check("result", self.document)
+        self.document["timing"] = timing(clock.read())
         self._write()
 
     def _write(self) -> None:

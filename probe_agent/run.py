@@ -15,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import fingerprint, resume
+from . import fingerprint, gpu, resume
 from .bench import Bench, Skipped
+from .clock import MODEL, Clock, timing
 from .engines.fresh import ProcessFailed, last_words, python_path
 from .engines.servers import Servers
 from .host import cgroup, loans, state
@@ -49,17 +50,17 @@ def run(spec: Spec, out: Path) -> int:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _alone(Path(spec.state_dir)):
-            previous = _previous(spec, out)
+            clock, previous = Clock(), _previous(spec, out)
             result = ResultFile(out, spec)
             progress = Progress(
                 out.with_name("progress.json"), ("model", *spec.probes), kind=f"{spec.model} {spec.profile}"
             )
             try:
-                _measure(spec, previous, result, progress, deadline)
+                _measure(spec, previous, result, progress, deadline, clock)
             except (Stopped, ProcessFailed, ValueError) as error:
                 result.fail_all(str(error))
                 _say(str(error))
-            result.finish()
+            result.finish(clock)
             progress.finish()
     except (OSError, Stopped, ValueError) as error:
         _say(f"no result can be kept in {out}: {error}")
@@ -83,17 +84,24 @@ def _previous(spec: Spec, out: Path) -> dict[str, Any] | None:
 
 
 def _measure(
-    spec: Spec, previous: dict[str, Any] | None, result: ResultFile, progress: Progress, deadline: float
+    spec: Spec,
+    previous: dict[str, Any] | None,
+    result: ResultFile,
+    progress: Progress,
+    deadline: float,
+    clock: Clock,
 ) -> None:
+    os.environ.update(gpu.environment(gpu.choose(spec.gpus, gpu.listed(), os.environ.get(gpu.VISIBLE))))
     result.describe(host_memory=state.read())
-    model = _prepare(spec, deadline)
+    with clock.of(MODEL):
+        model = _prepare(spec, deadline)
     result.describe(fingerprint=fingerprint.read(spec, model, result.document["host_memory"]["memory_total_mb"]))
     kept = resume.kept(previous, result.document) if previous else {}
     result.take(kept)
     progress.leave_out(set(kept))
-    servers = Servers(spec, model, result.path.parent, deadline)
+    servers = Servers(spec, model, result.path.parent, deadline, clock)
     try:
-        _probe_all(Bench(spec, model, progress, deadline, servers), result, set(kept))
+        _probe_all(Bench(spec, model, progress, deadline, servers, clock), result, set(kept))
     finally:
         servers.stop()
         result.describe(server_logs=servers.logs())
@@ -101,17 +109,18 @@ def _measure(
 
 def _probe_all(bench: Bench, result: ResultFile, kept: set[str]) -> None:
     for name in [name for name in bench.spec.probes if name not in kept]:
-        probe = PROBES[name]
+        probe, before = PROBES[name], bench.clock.read()
         bench.progress.phase(name)
+        status, reason = "ok", ""
         try:
             for row in probe.rows(bench):
                 result.add(name, row)
         except Skipped as why:
-            result.close(name, "skipped", str(why))
+            status, reason = "skipped", str(why)
         except (ProcessFailed, ValueError) as why:
-            result.close(name, "failed", str(why), **_conclusions(probe, bench, result.samples(name)))
-        else:
-            result.close(name, "ok", **_conclusions(probe, bench, result.samples(name)))
+            status, reason = "failed", str(why)
+        parts = {} if status == "skipped" else _conclusions(probe, bench, result.samples(name))
+        result.close(name, status, reason, **parts, timing=timing(bench.clock.read(), before))
 
 
 def _conclusions(probe: ModuleType, bench: Bench, samples: list[dict[str, Any]]) -> dict[str, Any]:

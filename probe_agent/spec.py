@@ -6,6 +6,7 @@ happens on the node. `schema/spec.schema.json` says the same for other tools; a 
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -18,8 +19,12 @@ SERVER_PAIRS = {"standard": 1, "certify": 3}  # of a cold and a warm start of vL
 PROBES = ("load", "allocator", "bandwidth", "pressure", "serving", "batching", "curves", "kv")
 # Compared with the control where the spec names nothing: each costs a process per block. Of the two THP modes the node
 # runs the one that it is not set to. One process judges no lever, so profile quick runs the controls alone.
-USUAL_ARMS = ("thp-always", "thp-madvise", "jemalloc", "jemalloc-thp", "glibc-thp", "pinned-register")
-ARMS_OF = {"quick": (), "standard": USUAL_ARMS, "certify": USUAL_ARMS}
+ARMS_OF = {
+    "quick": (),
+    "standard": ("thp-always", "thp-madvise", "jemalloc", "pinned-register"),
+    "certify": ("thp-always", "thp-madvise", "jemalloc", "jemalloc-thp", "glibc-thp", "pinned-register"),
+}
+GPU = re.compile(r"\d+|(GPU|MIG)-[0-9A-Za-z-]+")  # as nvidia-smi numbers or names it
 LONGEST_S = 24 * 3600
 LONGEST_TOKENS = 1 << 24
 
@@ -48,8 +53,9 @@ class Spec:
     `seed` orders the arms and draws the prompts. `max_model_len` is that of the server which serving, batching and
     curves share; lengths beyond what the model takes are cut to that. `kv_lengths` and `prompt_lengths` are tokens.
     `arms` are what the allocator probe compares with the control; empty takes those of the profile.
-    `server_flags` are added to vLLM's command line; `server_port` 0 takes a free one. `resume` keeps what an earlier
-    run measured under the same fingerprint.
+    `gpus` are indices or UUIDs, or `all`: the model runs on the first, and generates on each of them in the bandwidth
+    probe; empty takes the first that is visible. `server_flags` are added to vLLM's command line; `server_port` 0 takes
+    a free one. `resume` keeps what an earlier run measured under the same fingerprint.
     """
 
     model: str = "synthetic:tiny"
@@ -57,6 +63,7 @@ class Spec:
     probes: tuple[str, ...] = PROBES
     profile: str = "standard"
     arms: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
     host: str = ""
     label: str = ""
     seed: int = 1
@@ -124,6 +131,10 @@ def _check(spec: Spec) -> None:
     if unknown or len(set(spec.arms)) < len(spec.arms):
         named = ", ".join(map(str, unknown or spec.arms))
         raise ValueError(f"probe_arms has {named}, and must name any of {', '.join(COMPARED)}, each once")
+    unknown = [name for name in spec.gpus if not (isinstance(name, str) and GPU.fullmatch(name))]
+    if (unknown or len(set(spec.gpus)) < len(spec.gpus)) and spec.gpus != ("all",):
+        named = ", ".join(map(str, unknown or spec.gpus))
+        raise ValueError(f"probe_gpus has {named}, and must be all, or hold indices and UUIDs of GPUs, each once")
     for name, limits in LIMITS.items():
         _check_range(name, getattr(spec, name), *limits)
     if not all(isinstance(flag, str) for flag in spec.server_flags):

@@ -8,10 +8,11 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from . import (
     certified,
+    compare_command,
     console,
     figures,
     fleet,
@@ -28,8 +29,16 @@ from . import (
 RUNS = Path("reports/runs")
 
 
+class Parser(argparse.ArgumentParser):
+    """Ends with status 1 for a command that makes no sense: 2 means unhealthy, drifted or regressed."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
+    parser = Parser(prog="python -m reports", description=__doc__)
     commands = parser.add_subparsers(required=True)
     for name, command in (
         ("render", _render),
@@ -52,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     merged.add_argument("into", type=Path, help="the run folder to write")
     merged.add_argument("runs", type=Path, nargs="+", help="run folders, each of a slice of the fleet")
     merged.set_defaults(command=_merge)
+    compare_command.add(commands)
     past = commands.add_parser("history", help=_history.__doc__, description=_history.__doc__)
     past.add_argument("host", nargs="?", help="its name in the inventory")
     past.add_argument("--runs", type=Path, default=RUNS, help="where the run folders are")
@@ -69,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return chosen.command(chosen)
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(figures.printable(error), file=sys.stderr)
         return 1
 
 

@@ -14,6 +14,7 @@ from .tables import Column, Section, Table
 
 SLOW = 1.5  # times the median first token of the next requests on the same server
 FLAT_PERCENT = 1.0
+LOG = "LOG.md"  # see lab_log.py
 LAB_NAMES = ("cold_req_real_s", "warm_req_real_s")
 
 
@@ -125,20 +126,24 @@ def kv_csv(measurement: Measurement) -> Table:
 def kv_notes(measurement: Measurement) -> Document:
     """kv_cache_scaling_notes.md of the labs."""
     capacity, footprint, fit = (table(measurement) for table in (kv.capacity_table, kv.footprint_table, kv.fits_table))
-    scales = (*_footprint_scales(measurement), *_capacity_scales(measurement), *kv.left_out(measurement))
     parts = (
         _measured(measurement, "kv"),
         Section(
             "scaling",
             "How memory scales with max-model-len",
-            sentences=scales,
+            sentences=tuple(scales(measurement)),
             tables=tuple(table for table in (footprint, capacity) if table.rows),
         ),
-        Section("fits", "Which max-model-len fits", sentences=tuple(_recommended(measurement)), tables=(fit,))
+        Section("fits", "Which max-model-len fits", sentences=tuple(recommended(measurement)), tables=(fit,))
         if fit.rows
         else None,
     )
     return Document("KV cache scaling", tuple(part for part in parts if part))
+
+
+def scales(measurement: Measurement) -> list[str]:
+    """Say how memory and capacity follow max-model-len, and of what that is not known."""
+    return [*_footprint_scales(measurement), *_capacity_scales(measurement), *kv.left_out(measurement)]
 
 
 def batching_benchmark(measurement: Measurement) -> Document:
@@ -282,7 +287,7 @@ def _capacity_scales(measurement: Measurement) -> list[str]:
     return [*said, f"At a fixed share of memory the capacity {verdict} max-model-len: {differ}."]
 
 
-def _recommended(measurement: Measurement) -> list[str]:
+def recommended(measurement: Measurement) -> list[str]:
     """Recommend the longest length of which as many sequences fit as the server can make use of at once."""
     where = batching.saturates(batching.loads(measurement)) if measurement.samples("batching") else None
     rows = kv.of_kind(measurement, "capacity")

@@ -5,16 +5,29 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from . import certificate, documents, figures, findings, metrics, prometheus, recommendations, recommended_vars, tables
+from probe_agent.settings import values
+
+from . import (
+    certificate,
+    documents,
+    figures,
+    findings,
+    fleet_figures,
+    headlines,
+    metrics,
+    prometheus,
+    recommendations,
+    recommended_vars,
+)
+from .headlines import Headline
 from .limits import SPREAD_POINTS
 from .loose import mapping, words
-from .run_folder import Host, Measurement, Run
-from .sections import allocators, bandwidth, batching, kv, load, serving, settings
-from .statistics import estimate, median, percent
-from .tables import Cell, Column, Table
+from .run_folder import Host, Measurement
+from .sections import allocators, settings
+from .statistics import estimate, percent
 
 STATES = ("ok", "degraded", "failed", "unreachable", "skipped")
 SEVERITY = ("skipped", "ok", "degraded", "failed", "unreachable")
@@ -26,7 +39,7 @@ PAGE, REPORT = "index.html", "report.md"
 
 @dataclass(frozen=True)
 class Row:
-    """One host. `headline`, `verdicts` and `settings` go into fleet.json as they are; paths start at the run folder."""
+    """One host. Paths start at the run folder; `figures` and `found`, all settings, are what others are held to."""
 
     host: str
     state: str
@@ -40,6 +53,8 @@ class Row:
     verdicts: dict[str, dict[str, dict[str, Any]]]
     advice: list[str]
     files: dict[str, str]
+    figures: tuple[Headline, ...] = ()
+    found: dict[str, str] = field(default_factory=dict)
 
 
 def row(host: Host) -> Row:
@@ -56,10 +71,12 @@ def row(host: Host) -> Row:
         model=measured.model if measured else "",
         device=_device(measured) if measured else "",
         settings={s.name: {"before": s.before, "after": s.after} for s in settings.both(host) if _shown(s)},
-        headline=_headline(host.result) if host.result else {},
+        headline=fleet_figures.of(host.result) if host.result else {},
         verdicts=allocators.verdicts(host.result),
         advice=[each.advice for each in advised if each.changes],
         files=files(host, state, bool(recommendations.variables(advised))),
+        figures=tuple(headlines.of(host.result)) if host.result else (),
+        found=values(measured.host_memory) if measured else {},
     )
 
 
@@ -85,6 +102,7 @@ def files(host: Host, state: str, recommends: bool) -> dict[str, str]:
     if host.folder is None or host.linked:
         return {}
     names = {"page": PAGE, "report": REPORT}
+    names |= {"log": documents.LOG} if host.measured else {}
     names |= {"recommended_vars": recommended_vars.NAME} if recommends else {}
     names |= {"certificate": certificate.NAME} if certificate.earned(host, state) else {}
     names |= {"metrics": prometheus.NAME} if host.result else {}
@@ -115,10 +133,10 @@ def totals(rows: Sequence[Row]) -> str:
 def sentences(rows: Sequence[Row]) -> list[str]:
     """Say how many hosts are in which state, which are not well and why, and what each arm did across the fleet."""
     unwell = [row for row in rows if row.state not in HEALTHY]
-    said = [totals(rows), *(f"{row.host}: {row.state}, {_reason(row) or 'no reason given'}." for row in unwell[:NAMED])]
+    said = [totals(rows), *(f"{row.host}: {row.state}, {why(row) or 'no reason given'}." for row in unwell[:NAMED])]
     if len(unwell) > NAMED:
         said.append(f"{figures.plural(len(unwell) - NAMED, 'more host')} not well, see the table.")
-    tally = Counter((arm, found["verdict"]) for row in rows for arm, found in _headlines(row).items())
+    tally = Counter((arm, found["verdict"]) for row in rows for arm, found in first_verdicts(row).items())
     for arm in dict.fromkeys(arm for arm, _ in tally):
         parts = ", ".join(
             f"{verdict} on {figures.plural(n, 'host')}" for (name, verdict), n in tally.items() if name == arm
@@ -127,105 +145,11 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     return said
 
 
-def document(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
-    """Return fleet.json."""
-    return {
-        "schema_version": 1,
-        "run_id": run.run_id,
-        "started": run.started,
-        "finished": run.finished,
-        "states": counts(rows),
-        "hosts": [asdict(row) for row in rows],
-    }
-
-
-def table(rows: Sequence[Row]) -> Table:
-    """Return the fleet's table, its hosts linked to their pages; a server's figures only where one was measured."""
-    served = [part for part in SERVED_SHOWN if any(part[0] in row.headline for row in rows)]
-    return Table(
-        "Every inventory host",
-        (
-            Column("Host"),
-            Column("State"),
-            Column("Reason", wide=True),
-            Column("THP"),
-            Column("Cold load", "s", numeric=True),
-            Column("Warm load", "s", numeric=True),
-            Column("First token, warm", "s", numeric=True),
-            Column("Generation, glibc", "s", numeric=True),
-            *(column for _, column, _ in served),
-            Column("Levers"),
-            Column("What to do", wide=True),
-        ),
-        tuple(
-            (
-                Cell(row.host, link=row.files.get("page", "")),
-                tables.toned(row.state),
-                tables.text(_reason(row)),
-                tables.text(before_after(row.settings.get(settings.THP))),
-                *(tables.seconds(row.headline.get(key)) for key in HEADLINE_SHOWN),
-                *(show(row.headline.get(key)) for key, _, show in served),
-                tables.text(levers(row)),
-                tables.text(advice(row)),
-            )
-            for row in rows
-        ),
-        "Loads and generation are medians over the processes of result.json. A dash stands for what was not measured.",
-        limit=len(rows),
-    )
-
-
-HEADLINE_SHOWN = ("cold_load_s", "warm_load_s", "warm_first_token_s", "glibc_gen_latency_s")
-SERVED_SHOWN = (
-    ("warm_ready_s", Column("Server ready, warm", "s", numeric=True), tables.seconds),
-    ("cold_first_ttft_s", Column("First request, cold", "ms", numeric=True), tables.milliseconds),
-    ("warm_first_ttft_s", Column("First request, warm", "ms", numeric=True), tables.milliseconds),
-    ("warm_next_ttft_s", Column("Next requests, warm", "ms", numeric=True), tables.milliseconds),
-    ("concurrent_tokens_per_s", Column("All at once", "tokens/s", numeric=True), tables.rate),
-    ("saturation_concurrency", Column("Saturates at", "requests", numeric=True), tables.count),
-)
-SERVING_KEYS = ("ready_s", "first_ttft_s", "next_ttft_s")
-LOAD_KEYS = ("load_s", "first_token_s", "wall_real_s", "rss_mb", "anon_huge_mb")
-ARM_KEYS = ("gen_latency_s", "wall_real_s", "rss_mb", "anon_huge_mb")
-
-
-def _headline(measurement: Measurement) -> dict[str, float]:
-    groups = [(cache, load.of_cache(measurement, cache), LOAD_KEYS) for cache in load.CACHES]
-    groups += [(arm, allocators.of_arm(measurement, arm), ARM_KEYS) for arm in allocators.arms(measurement)]
-    started = serving.starts(measurement)
-    groups += [(cache, [row for row in started if row["cache"] == cache], SERVING_KEYS) for cache in load.CACHES]
-    found = {f"{name}_{key}": median(rows, key) for name, rows, keys in groups for key in keys}
-    found |= {**_batching(measurement), **_kv(measurement), **_bandwidth(measurement)}
-    return {name: round(value, 4) for name, value in found.items() if value is not None and math.isfinite(value)}
-
-
-def _batching(measurement: Measurement) -> dict[str, float | None]:
-    found = batching.loads(measurement) if measurement.samples("batching") else []
-    where = batching.saturates(found)
-    return {
-        **{f"{mode}_tokens_per_s": batching.rate(batching.of_mode(found, mode)) for mode in batching.MODES},
-        "batching_gain": batching.gain(found),
-        "saturation_concurrency": where and where.concurrency,
-    }
-
-
-def _kv(measurement: Measurement) -> dict[str, float | None]:
-    line = kv.line(measurement)
-    return {
-        "kv_capacity_tokens": kv.capacity_tokens(measurement),
-        "kv_bytes_per_token": line and line.bytes_per_token,
-    }
-
-
-def _bandwidth(measurement: Measurement) -> dict[str, float | None]:
-    return {f"{measure}_gib_per_s": bandwidth.slowest(measurement, measure) for measure in bandwidth.HEADLINES}
-
-
 def _over_nodes(rows: Sequence[Row], arm: str) -> str:
     """Say what nodes of one kind show together, each as one value: more than any of them alone can tell."""
     by_kind: dict[str, list[float]] = {}
     for row in rows:
-        found = _headlines(row).get(arm, {}).get("effect_percent")
+        found = first_verdicts(row).get(arm, {}).get("effect_percent")
         if row.fingerprint and found is not None and found > -100:
             by_kind.setdefault(row.fingerprint, []).append(math.log1p(found / 100))
     said = ""
@@ -238,7 +162,7 @@ def _over_nodes(rows: Sequence[Row], arm: str) -> str:
     return said
 
 
-def _headlines(row: Row) -> dict[str, dict[str, Any]]:
+def first_verdicts(row: Row) -> dict[str, dict[str, Any]]:
     """Return of each arm the verdict on what its lever is pulled for, or the first one where that is not known."""
     return {
         arm: found.get(metrics.headline(arm).key) or next(iter(found.values())) for arm, found in row.verdicts.items()
@@ -261,10 +185,11 @@ def _worse(one: str, other: str) -> str:
     return max(one, other, key=SEVERITY.index)
 
 
-def _reason(row: Row) -> str:
+def why(row: Row) -> str:
+    """Return why a host is not ok, no longer than a table takes, and where it happened."""
     phase = f" (in {row.phase})" if row.phase and row.state not in HEALTHY else ""
-    reason = row.reason if len(row.reason) <= REASON_LIMIT else f"{row.reason[:REASON_LIMIT]}…"
-    return f"{reason}{phase}" if reason else ""
+    said = row.reason if len(row.reason) <= REASON_LIMIT else f"{row.reason[:REASON_LIMIT]}…"
+    return f"{said}{phase}" if said else ""
 
 
 def before_after(setting: dict[str, str | None] | None) -> str:
@@ -285,7 +210,7 @@ def advice(row: Row) -> str:
 def levers(row: Row) -> str:
     """Return each arm's effect on its headline metric in a few words."""
     said = []
-    for arm, verdict in _headlines(row).items():
+    for arm, verdict in first_verdicts(row).items():
         effect = "" if verdict["effect_percent"] is None else f" {figures.percent(verdict['effect_percent'])} %"
         said.append(f"{arm}{effect}, {verdict['verdict']}")
     return "; ".join(said)

@@ -20,12 +20,21 @@ from .statistics import median, numbers
 
 @dataclass(frozen=True)
 class Headline:
-    """`name` is as in fleet.json: what was measured under which condition, and the unit."""
+    """`name` is as in fleet.json: what was measured under which condition, and the unit.
+
+    `together` are values of one process or server start: what befell it befell them all.
+    """
 
     name: str
     title: str
     lower_is_better: bool
     values: tuple[float, ...]
+    together: bool = False
+
+    @property
+    def independent(self) -> tuple[float, ...]:
+        """One value per process or server start, which is the unit of any test."""
+        return (self.median,) if self.together else self.values
 
     @property
     def median(self) -> float:
@@ -63,12 +72,12 @@ def _batching(measurement: Measurement) -> Iterator[Headline]:
     found = batching.loads(measurement) if measurement.samples("batching") else []
     for mode in batching.MODES:
         rates = [each.tokens_per_s for each in batching.of_mode(found, mode) if each.tokens_per_s is not None]
-        yield from _one(mode, metrics.THROUGHPUT, rates)
+        yield from _one(mode, metrics.THROUGHPUT, rates, together=True)
 
 
 def _kv(measurement: Measurement) -> Iterator[Headline]:
     tokens = kv.capacity_tokens(measurement)
-    yield from _one("kv", metrics.CAPACITY, [] if tokens is None else [tokens])
+    yield from _one("kv", metrics.CAPACITY, [] if tokens is None else [tokens], together=True)
 
 
 def _bandwidth(measurement: Measurement) -> Iterator[Headline]:
@@ -82,9 +91,9 @@ def _bandwidth(measurement: Measurement) -> Iterator[Headline]:
         if advice in ("", "none") and (other is None or larger or _rate(rows) < _rate(other)):
             slowest[measure] = rows
     for measure, rows in slowest.items():
-        yield from _one(measure, metrics.RATE, numbers(rows, "rate"))
+        yield from _one(measure, metrics.RATE, numbers(rows, "rate"), together=measure not in bandwidth.FRESH)
     drift = number(bandwidth.steadiness(measurement).get(metrics.DRIFT.key))
-    yield from _one("generation", metrics.DRIFT, [] if drift is None else [drift])
+    yield from _one("generation", metrics.DRIFT, [] if drift is None else [drift], together=True)
 
 
 def _rate(rows: list[dict[str, Any]]) -> float:
@@ -96,8 +105,8 @@ def _each(condition: str, rows: list[dict[str, Any]], wanted: tuple[Metric, ...]
         yield from _one(condition, metric, numbers(rows, metric.key))
 
 
-def _one(condition: str, metric: Metric, values: list[float]) -> Iterator[Headline]:
+def _one(condition: str, metric: Metric, values: list[float], together: bool = False) -> Iterator[Headline]:
     known = tuple(filter(math.isfinite, values))  # a rate over next to no time overflows
     if known:
         title = f"{metric.title}, {condition.replace('_', ' ')}"
-        yield Headline(f"{condition}_{metric.key}", title, metric.lower_is_better, known)
+        yield Headline(f"{condition}_{metric.key}", title, metric.lower_is_better, known, together)

@@ -9,6 +9,7 @@ ALPHA = 0.05
 POWER = 0.8
 PRACTICAL_THRESHOLD = 0.03  # nobody retunes a fleet for less
 OWN_NOISE_BLOCKS = 6  # from here on an arm's own spread is enough, however much noisier than the control it is
+PERMUTATION_MOST = 30  # from here on the mean is normal enough for Student, and each more costs time
 PERMUTATION_BLOCKS = 10  # from here on sign flips hold their error; a bootstrap (BCa) was wrong in 8 to 12 % at 10
 
 # A figure against its baseline.
@@ -19,6 +20,13 @@ MARGIN_MOST = 1.0  # twice as bad is never explained by spread
 SPREAD_POINTS = 3
 TOLERATED = {"generation_rss_drift_mb": preflight.DRIFT_MB}  # a figure near zero has no share of itself to be worse by
 CONFIDENCE = 0.995  # one-sided: one healthy figure in two hundred is called unfit
+
+# One run against another, as a test of a new package or driver has them.
+REGRESSION = 0.1  # two runs of one node, minutes apart, differ by several per cent without a cause
+
+# A node beside its twins on the fleet's page.
+TWINS_LEAST = 5  # with fewer, the median distance says too little of the spread
+OUTLIER_MARGIN = 0.1  # a smaller distance is no reason to look at a node
 
 # A figure from run to run; tests/bench/trend.py shows how often these are wrong.
 TREND_POINTS = 5  # runs before the one that is judged
@@ -42,6 +50,7 @@ def used() -> dict[str, float]:
         "practical_threshold_percent": 100 * PRACTICAL_THRESHOLD,
         "own_noise_blocks": OWN_NOISE_BLOCKS,
         "permutation_blocks": PERMUTATION_BLOCKS,
+        "permutation_most_blocks": PERMUTATION_MOST,
         "margin_percent": 100 * MARGIN,
         "margin_another_day_percent": 100 * MARGIN_ANOTHER_DAY,
         "margin_unknown_percent": 100 * MARGIN_UNKNOWN,

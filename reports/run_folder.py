@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from probe_agent import foreign
-from probe_agent import schema as agent_schema
 
 from . import schema
 
@@ -23,13 +22,17 @@ DEPTH_LIMIT = 20
 
 @dataclass(frozen=True)
 class Probe:
-    """`samples` are raw rows, each a process, request or server start; a probe that failed half-way keeps its own."""
+    """`samples` are raw rows, each a process, request or server start; a probe that failed half-way keeps its own.
+
+    `timing` says where its time went; one taken over from an earlier run has none of this run.
+    """
 
     name: str
     status: str
     reason: str
     samples: tuple[dict[str, Any], ...]
     evidence: dict[str, Any]
+    timing: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Measurement:
     fingerprint: dict[str, Any]
     host_memory: dict[str, Any]
     probes: dict[str, Probe]
+    timing: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint_id(self) -> str:
@@ -102,8 +106,11 @@ class Run:
 
     def hosts(self) -> Iterator[Host]:
         """Yield each inventory host in the order of run.json, read one at a time: a fleet's results are large."""
-        for name, entry in self.entries.items():
-            yield _host(self.path, name, entry)
+        yield from map(self.host, self.entries)
+
+    def host(self, name: str) -> Host:
+        """Read what came back from one inventory host."""
+        return _host(self.path, name, self.entries[name])
 
 
 def read(path: Path) -> Run:
@@ -158,7 +165,7 @@ def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
     broken, raw = [], []
     for part in ("baseline", "result"):
         try:
-            found[part] = _measurement(folder / f"{part}.json")
+            found[part] = measurement(folder / f"{part}.json")
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -167,9 +174,10 @@ def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
     return Host(name, **known, **found, broken=tuple(broken), raw=tuple(raw))
 
 
-def _measurement(path: Path) -> Measurement:
+def measurement(path: Path) -> Measurement:
+    """Read one result of the agent. Raises ValueError in words, OSError where the disk does."""
     document = load(path)
-    agent_schema.check("result", document)
+    schema.check_result(document)
     return Measurement(
         started=document["started"],
         finished=document["finished"],
@@ -178,9 +186,17 @@ def _measurement(path: Path) -> Measurement:
         fingerprint=document["fingerprint"],
         host_memory=document["host_memory"],
         probes={
-            name: Probe(name, part["status"], part["reason"], tuple(part["samples"]), part["evidence"])
+            name: Probe(
+                name,
+                part["status"],
+                part["reason"],
+                tuple(part["samples"]),
+                part["evidence"],
+                {} if part.get("resumed") else part.get("timing", {}),
+            )
             for name, part in document["probes"].items()
         },
+        timing=document.get("timing", {}),
     )
 
 

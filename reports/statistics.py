@@ -29,7 +29,7 @@ from scipy import optimize, special
 from probe_agent.arms import A_A, CONTROL
 
 from . import figures
-from .limits import ALPHA, OWN_NOISE_BLOCKS, PERMUTATION_BLOCKS, POWER, PRACTICAL_THRESHOLD
+from .limits import ALPHA, OWN_NOISE_BLOCKS, PERMUTATION_BLOCKS, PERMUTATION_MOST, POWER, PRACTICAL_THRESHOLD
 from .loose import number
 from .metrics import ALLOCATOR_METRICS, Metric
 
@@ -152,7 +152,7 @@ def estimate(differences: Sequence[float]) -> Estimate:
     if blocks < 2:
         return Estimate(blocks, differences[0] if blocks else None)
     error = statistics.stdev(differences) / math.sqrt(blocks)
-    if blocks >= PERMUTATION_BLOCKS and error:
+    if PERMUTATION_BLOCKS <= blocks < PERMUTATION_MOST and error:
         return Estimate(blocks, statistics.fmean(differences), *_sign_flips(differences, error))
     mean, half = statistics.fmean(differences), _student(blocks - 1, ALPHA) * error
     return Estimate(blocks, mean, mean - half, mean + half)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from . import figures, fleet, preflight, run_folder
 from .fleet import Row
 from .loose import mapping
@@ -22,10 +24,21 @@ def lines(run: Run) -> tuple[list[str], list[Row]]:
         rows.append(row)
         if first is None and host.result:
             first = (host, row)
-    index = run.path / INDEX
-    where = f"Report: {index}" if index.is_file() else f"No report yet: python -m reports render {run.path}"
-    said = [where, _fleet(rows), *(_host(*first) if first else ["No host has a result."]), *_preflight(run)]
+    said = [
+        _where(run, run.path / INDEX, rows),
+        _fleet(rows),
+        *(_host(*first) if first else ["No host has a result."]),
+        *_preflight(run),
+    ]
     return [figures.printable(line) for line in said], rows
+
+
+def _where(run: Run, index: Path, rows: list[Row]) -> str:
+    if index.is_file():
+        return f"Report: {index}"
+    if rows and all(row.state == "skipped" for row in rows):
+        return "No report, since nothing was to be measured."
+    return f"No report yet: python -m reports render {run.path}"
 
 
 def _fleet(rows: list[Row]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from . import figures
@@ -118,6 +118,13 @@ class Section:
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     details: tuple[Table, ...] = field(default=())
+
+
+def named(section: Section) -> Iterator[tuple[str, Table]]:
+    """Yield each table of a section with its id on the page, by which its CSV is named."""
+    for more, some in (("", section.tables), ("more-", section.details)):
+        for number, table in enumerate(some, 1):
+            yield f"{section.anchor}-{more}{number}", table
 
 
 def text(value: object, tone: str = "") -> Cell:

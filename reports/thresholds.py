@@ -59,9 +59,8 @@ class Baseline:
         """How much worse a figure may be, as a share of the centre."""
         if self.n < SPREAD_POINTS or self.centre <= 0:
             return MARGIN_UNKNOWN
-        small = SMALL_SAMPLE.get(self.n, self.n / (self.n - 0.8))
-        sigma = MAD_TO_SIGMA * small * self.spread / self.centre
-        reach = float(special.stdtrit(self.n - 1, CONFIDENCE)) * sigma * math.sqrt(1 + 1 / self.n)
+        share = sigma(self.spread, self.n) / self.centre
+        reach = float(special.stdtrit(self.n - 1, CONFIDENCE)) * share * math.sqrt(1 + 1 / self.n)
         return min(MARGIN_MOST, max(self.margin, reach))
 
     @property
@@ -76,6 +75,11 @@ class Baseline:
 class Judgement:
     fit: Fit
     sentence: str
+
+
+def sigma(mad: float, n: int) -> float:
+    """Return the standard deviation that the MAD of `n` points stands for, if their noise is normal."""
+    return MAD_TO_SIGMA * SMALL_SAMPLE.get(n, n / (n - 0.8)) * mad
 
 
 def of_node(metric: str, figure: Figure | None) -> Baseline:

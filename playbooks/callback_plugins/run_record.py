@@ -19,6 +19,7 @@ type: aggregate
 short_description: Writes run.json, a state for every inventory host
 description:
   - Follows a run from the task that opens its folder, and writes run.json there.
+  - A host that this run, by its tags, was not to measure is skipped, with what was done instead.
   - Renders the pages itself when every node was lost before the report play.
   - Ends a playbook whose plays carry C(__exit_by) with the verdict's status (0 healthy, 1 could not tell, 2 unhealthy),
     since Ansible has its own meanings for 1, 2 and 4.
@@ -26,7 +27,8 @@ description:
 
 LONGEST_REASON = 500
 LOST = ("failed", "unreachable")
-PHASES = {"slm_probe": "probe", "rollback": "rollback"}  # where a play does more than its name says
+MEASURE = "slm_probe"
+PHASES = {MEASURE: "probe", "rollback": "rollback"}  # where a play does more than its name says
 
 
 @dataclass
@@ -40,6 +42,12 @@ class Row:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def measures(play: Any) -> bool:
+    """Tell whether a play measures nodes, by this run's tags; what is measured before tuning is no result."""
+    tasks = (task for block in play.compile() for task in block.filter_tagged_tasks({}).get_tasks())
+    return play.get_vars().get("__phase") != "baseline" and any(task.action == MEASURE for task in tasks)
 
 
 def reason_of(result: dict[str, Any]) -> str:
@@ -60,12 +68,15 @@ class CallbackModule(CallbackBase):
         self.started = now()
         self.phase = ""
         self.exit_by = ""
+        self.measuring = True
+        self.done: dict[str, None] = {}  # phases, in their order
         self.due: set[str] = set()  # hosts that are to be tuned, whose batch has begun, and those of the last batch
         self.begun: set[str] = set()
         self.batch: set[str] = set()
         self.stopped = ""
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
+        self.measuring = any(measures(play) for play in playbook.get_plays())
         self.exit_by = next(filter(None, (play.get_vars().get("__exit_by") for play in playbook.get_plays())), "")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
@@ -95,6 +106,7 @@ class CallbackModule(CallbackBase):
         row = self.rows.get(result._host.get_name())
         if row and row.state == "ok":
             row.phase = self.phase
+            self.done.setdefault(self.phase)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         if not ignore_errors:
@@ -150,6 +162,16 @@ class CallbackModule(CallbackBase):
             render = [sys.executable, "-m", "reports", "render", self.run["dir"]]
             subprocess.run(render, cwd=self.run["root"], check=False)
 
+    def told(self, row: Row) -> Row:
+        """Return a row as run.json has it."""
+        if self.measuring or row.state != "ok":
+            return row
+        tags = ", ".join(
+            (*context.CLIARGS.get("tags", ()), *(f"not {tag}" for tag in context.CLIARGS.get("skip_tags", ())))
+        )
+        done = ", ".join(filter(None, self.done)) or "nothing"
+        return Row("skipped", row.phase, f"nothing was to be measured (tags: {tags}); this run did: {done}")
+
     def write(self) -> None:
         if not self.run or context.CLIARGS.get("check"):
             return
@@ -160,11 +182,13 @@ class CallbackModule(CallbackBase):
             "run_id": self.run["id"],
             "started": self.started,
             "finished": now(),
-            "hosts": {name: asdict(row) for name, row in self.rows.items()},
+            "hosts": {name: asdict(self.told(row)) for name, row in self.rows.items()},
         }
         fresh = folder / "run.json.new"
         fresh.write_text(json.dumps(document, indent=1))
         fresh.replace(folder / "run.json")
+        if not self.measuring:
+            return
         latest = folder.parent / "latest"
         link = folder.parent / f".latest-{self.run['id']}"
         link.symlink_to(folder.name)

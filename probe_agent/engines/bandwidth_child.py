@@ -16,6 +16,7 @@ from typing import Any
 from .. import gpu
 from ..host import pagecache, process
 from . import child
+from .transformers_child import uuid
 
 MIB = 1 << 20
 TOUCHED_BYTES = 256 * MIB
@@ -105,7 +106,7 @@ def transfers(job: dict[str, Any]) -> list[Row]:
 
 
 def pinned_allocations(torch: Any, repeats: int) -> list[Row]:
-    row = {"measure": "pinned_alloc", "gpu": _uuid(torch, torch.device("cuda", 0))}
+    row = {"measure": "pinned_alloc", "gpu": uuid(torch, torch.device("cuda", 0))}
     rows = attempt({**row, "repeat": 0}, lambda: [_pin(torch, MIB)])
     if "error" in rows[0]:
         return rows
@@ -131,7 +132,7 @@ def copies(torch: Any, device: Any) -> list[Row]:
     rows = []
     for memory in ("pinned", "pageable"):
         for direction in ("h2d", "d2h"):
-            row = {"measure": f"{direction}_{memory}", "gpu": _uuid(torch, device), "repeat": 0}
+            row = {"measure": f"{direction}_{memory}", "gpu": uuid(torch, device), "repeat": 0}
             rows += attempt(row, lambda memory=memory, direction=direction: _copy(torch, device, memory, direction))
     return rows
 
@@ -152,7 +153,7 @@ def _copy(torch: Any, device: Any, memory: str, direction: str) -> list[Row]:
 
     copy()
     taken_s = [copy() for _ in range(COPIES)]
-    link = link_during(copy, _uuid(torch, device))
+    link = link_during(copy, uuid(torch, device))
     return [
         {"repeat": repeat, "bytes": COPIED_BYTES, "seconds": seconds, **link} for repeat, seconds in enumerate(taken_s)
     ]
@@ -179,11 +180,6 @@ def attempt(row: Row, work: Callable[[], list[Row]]) -> list[Row]:
         return [
             {**row, "bytes": None, "seconds": time.perf_counter() - began, "error": f"{type(error).__name__}: {said}"}
         ]
-
-
-def _uuid(torch: Any, device: Any) -> str:
-    """Return the UUID as NVML writes it; torch leaves its first word out."""
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
 
 
 def _minor_faults() -> int:

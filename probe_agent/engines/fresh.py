@@ -33,13 +33,14 @@ class Finished:
     """What one process gave.
 
     `stages_s` maps a stage to its seconds, in order. `proof` is what it and all it started showed before it ended.
-    `wall_s` is start to exit, less the time it was held for reading.
+    `wall_s` is start to exit, less the `held_s` that it was held for reading.
     """
 
     stages_s: dict[str, float]
     reply: dict[str, Any]
     proof: Proof
     wall_s: float
+    held_s: float
 
 
 def run(
@@ -71,11 +72,11 @@ def run(
         os.close(writer)
         try:
             stages, reply = _follow(events, child, began, deadline)
-            held = time.perf_counter()
+            hold_began = time.perf_counter()
             found = proof.read(child.pid)
-            hold_s = time.perf_counter() - held
+            held_s = time.perf_counter() - hold_began
             child.communicate(b"\n", timeout=max(0.1, deadline - time.monotonic()))
-            wall_s = time.perf_counter() - began - hold_s
+            wall_s = time.perf_counter() - began - held_s
         except subprocess.TimeoutExpired:
             raise ProcessFailed("the process did not end before the deadline") from None
         except (FileNotFoundError, ProcessLookupError, EOFError):
@@ -84,7 +85,7 @@ def run(
             _end(child)
         if child.returncode:
             raise ProcessFailed(_epitaph(child, log))
-    return Finished(stages, reply, found, wall_s)
+    return Finished(stages, reply, found, wall_s, held_s)
 
 
 def _without(environment: dict[str, str]) -> dict[str, str]:

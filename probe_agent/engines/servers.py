@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import gpu
+from ..clock import SERVER_START, SERVER_STOP, Clock
 from ..host import cpu, meminfo
 from ..models import architecture
 from ..spec import Spec
@@ -48,8 +49,8 @@ class CompileCaches:
 class Servers:
     """`folder` takes their logs. Whoever makes one calls `stop` in the end."""
 
-    def __init__(self, spec: Spec, model: Path, folder: Path, deadline: float) -> None:
-        self.spec, self.model, self.folder, self.deadline = spec, model, folder, deadline
+    def __init__(self, spec: Spec, model: Path, folder: Path, deadline: float, clock: Clock) -> None:
+        self.spec, self.model, self.folder, self.deadline, self.clock = spec, model, folder, deadline, clock
         self.caches = CompileCaches(Path(spec.state_dir) / "server-caches")
         self.log_files: list[Path] = []
         self._running: Server | None = None
@@ -74,7 +75,10 @@ class Servers:
             eager=spec.server_eager,
             port=spec.server_port,
             flags=spec.server_flags,
-            environment=self.caches.environment(),
+            environment=(
+                *self.caches.environment(),
+                *gpu.of_server(spec.server_flags, gpu.chosen(), gpu.listed()).items(),
+            ),
         )
 
     @property
@@ -92,7 +96,8 @@ class Servers:
         self.stop()
         log = self.folder / f"server-{len(self.log_files)}.log"
         self.log_files.append(log)
-        self._running = vllm_server.launch(start, log, self.spec.server_wait_s, self.deadline)
+        with self.clock.of(SERVER_START):
+            self._running = vllm_server.launch(start, log, self.spec.server_wait_s, self.deadline)
         return self._running
 
     def stop(self) -> Timeline | None:
@@ -100,7 +105,8 @@ class Servers:
         running, self._running = self._running, None
         if running is None:
             return None
-        timeline = running.stop()
+        with self.clock.of(SERVER_STOP):
+            timeline = running.stop()
         if timeline.gpu_back() is False:
             raise ProcessFailed(
                 f"the server has ended, and {timeline.gpu_mb['after']:.0f} MiB of the GPU's memory are in use where "

@@ -52,6 +52,7 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
     uncompiled, modules = bytecode.missing(sys.modules.values())
     return {
         "device": str(model.device),
+        "gpu": uuid(torch, model.device) if on_gpu else "",
         "dtype": str(model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "prompt_tokens": inputs["input_ids"].shape[1],
@@ -63,6 +64,11 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
         "pinned": pinning.measure(job["pin_mb"]) if on_gpu and job["pin_mb"] else None,
         "gpu_allocated_peak_mb": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None,
     }
+
+
+def uuid(torch: Any, device: Any) -> str:
+    """Return a GPU's UUID as NVML writes it; torch leaves its first word out."""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
 
 
 if __name__ == "__main__":

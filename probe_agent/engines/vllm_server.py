@@ -222,10 +222,11 @@ def no_room(used_mb: int, total_mb: int, utilization: float, holders: list[gpu.H
 
 
 def _check_room(start: Start, variables: dict[str, str]) -> None:
-    with gpu.first_visible(variables) as device:
-        memory = device.memory_mb() if device else None
-        if memory and (refusal := no_room(*memory, start.gpu_memory_utilization, device.holders())):
-            raise ProcessFailed(refusal)
+    with gpu.opened(variables) as devices:
+        for device in devices:
+            memory = device.memory_mb()
+            if memory and (refusal := no_room(*memory, start.gpu_memory_utilization, device.holders())):
+                raise ProcessFailed(refusal)
 
 
 def _free_port(port: int) -> int:

@@ -26,13 +26,17 @@ def candidates(root: Path = Path("/")) -> list[topology.Node]:
     return [node for node in topology.nodes(root) if node.cpus]
 
 
-def best(root: Path = Path("/")) -> topology.Node:
-    """Return the node of the first GPU where the kernel says it, else the first. Raises ValueError without any."""
+def best(gpu: str = "", root: Path = Path("/")) -> topology.Node:
+    """Return the node of `gpu` (its PCI address), else of the first GPU where the kernel says it, else the first.
+
+    Raises ValueError without any.
+    """
     found = {node.number: node for node in candidates(root)}
     if not found:
         raise ValueError("this kernel shows no NUMA node")
-    for gpu in sorted(path.name for path in (root / GPUS).glob("*")):
-        near = topology.pci_device(gpu, root).numa_node
+    others = sorted(path.name for path in (root / GPUS).glob("*"))
+    for address in [gpu, *others] if gpu else others:
+        near = topology.pci_device(address, root).numa_node
         if near in found:
             return found[near]
     return next(iter(found.values()))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..arms import ARMS, Arm
 from ..bench import Bench, stack
+from ..clock import PROCESSES, SETTINGS, SETTLE
 from ..host import meminfo, pressure
 from ..host.proof import Pinned
 from . import campaign, medians
@@ -39,9 +40,11 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
 
 
 def _sample(bench: Bench, arm: Arm, settings: campaign.Loans) -> campaign.Sample:
-    calm = campaign.settle()
+    spent_s = bench.clock.read()
+    with bench.clock.of(SETTLE):
+        calm = campaign.settle(campaign.patience(spent_s[PROCESSES], spent_s[SETTLE]))
     before, free_before = pressure.read(), _pool_free()
-    with settings.of(arm) as left:
+    with bench.clock.of(SETTINGS), settings.of(arm) as left:
         row, done = bench.process(arm, NEW_TOKENS, GENERATIONS, PIN_MB)
     reply = done.reply
     pinned = Pinned(**reply["pinned"]) if reply["pinned"] else None

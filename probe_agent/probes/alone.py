@@ -20,7 +20,7 @@ def ask(bench: Bench, server: Any, request: client.Request) -> dict[str, Any]:
     Raises ProcessFailed when the request failed.
     """
     before = server.metrics()
-    load = client.send(server.url, server.served_name, [request], 1, bench.deadline, server.check)
+    load = bench.send(server, [request], 1)
     refuse_failures(load.rows, server)
     return {**load.rows[0], "server_ttft_s": mean_since(before, server, TTFT, 1)}
 

@@ -1,7 +1,9 @@
 """What a pre-flight wants to know without a server: how fast memory, files and links are, and where they sit.
 
-Each repeat of first_touch and read is a fresh process. Copies follow each other in one process, since what they measure
-is the link; so do generations, whose drift and jitter are those of a process that goes on living.
+The model generates on one GPU, and on every other one that the spec names, each in a process of its own: what one of
+them does worse than its neighbours is its own. Each repeat of first_touch and read is a fresh process. Copies follow
+each other in one process, since what they measure is the link; so do generations, whose drift and jitter are those of a
+process that goes on living.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 
 from .. import gpu, models, placement
 from ..arms import ARMS, CONTROL
-from ..bench import QUIET, Bench
+from ..bench import Bench
 from ..engines import fresh
 from ..host import topology
 from . import cold, medians
@@ -42,7 +44,11 @@ def rows(bench: Bench) -> Iterator[Row]:
     generations = _generations(bench)
     yield from generations
     on_gpu = generations[0]["device"] != "cpu"
-    bench.progress.expect(1 + 2 * repeats + on_gpu)
+    others = gpu.chosen()[1:] if bench.spec.gpus else []
+    bench.progress.expect(1 + len(others) + 2 * repeats + on_gpu)
+    for device in others:
+        bench.progress.step(f"{GENERATIONS} generations on {device}")
+        yield from _on_another(bench, device)
     order = random.Random(bench.spec.seed)
     files = [str(path) for path in models.files(bench.model)]
     for repeat in range(repeats):
@@ -56,17 +62,42 @@ def rows(bench: Bench) -> Iterator[Row]:
         yield from _transfers(bench)
 
 
-def _generations(bench: Bench) -> list[Row]:
-    _, done = bench.process(ARMS[CONTROL], NEW_TOKENS, GENERATIONS)
+def _on_another(bench: Bench, device: str) -> list[Row]:
+    """Return the generations on another GPU; should its process break, one row that says so."""
+    began = time.perf_counter()
+    try:
+        return _generations(bench, "gpu_generation", device)
+    except fresh.ProcessFailed as error:
+        if time.monotonic() >= bench.deadline:
+            raise
+        return [_failed("gpu_generation", device, began, str(error))]
+
+
+def _failed(measure: str, device: str, began: float, said: str) -> Row:
+    seconds = time.perf_counter() - began
+    return {
+        "measure": measure,
+        "repeat": 0,
+        "bytes": None,
+        "seconds": seconds,
+        "error": said,
+        **({"gpu": device} if device else {}),
+    }
+
+
+def _generations(bench: Bench, measure: str = "generation", device: str = "") -> list[Row]:
+    process, done = bench.process(ARMS[CONTROL], NEW_TOKENS, GENERATIONS, device=device)
     taken = zip(done.reply["generation_latencies_s"], done.reply["rss_after_mb"], strict=True)
+    ran_on = {"gpu": process["gpu"]} if "gpu" in process else {}
     return [
         {
-            "measure": "generation",
+            "measure": measure,
             "repeat": number,
             "bytes": None,
             "seconds": seconds,
             "rss_mb": rss_mb,
             "device": done.reply["device"],
+            **ran_on,
         }
         for number, (seconds, rss_mb) in enumerate(taken)
     ]
@@ -80,22 +111,28 @@ def _transfers(bench: Bench) -> list[Row]:
     except fresh.ProcessFailed as error:
         if time.monotonic() >= bench.deadline:
             raise
-        seconds, said = time.perf_counter() - began, f"nothing was measured on any GPU: {error}"
-        return [{"measure": COPIES[0], "repeat": 0, "bytes": None, "seconds": seconds, "error": said}]
+        return [_failed(COPIES[0], "", began, f"nothing was measured on any GPU: {error}")]
 
 
 def _child(bench: Bench, job: dict[str, Any]) -> list[Row]:
-    return fresh.run(CHILD, job, {**QUIET, **ARMS[CONTROL].environment()}, bench.deadline).reply["rows"]
+    return bench.child(CHILD, job, ARMS[CONTROL].environment()).reply["rows"]
 
 
 def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[str, Any]:
     """Return where things sit, what the figures rest on, and in `unread` a sentence for each thing not known."""
     nodes, process, links = topology.nodes(root), topology.allowed(root), gpu.links()
+    listed = gpu.listed()
+    lost = [
+        f"GPU {each.index} of {len(listed)} does not answer the driver: {each.lost}" for each in listed if each.lost
+    ]
+    divided = [each.uuid for each in listed if each.mig]
     gpus = [placement.describe(link, _copies(samples, link["uuid"]), root) for link in links]
     reads = [row for row in samples if row["measure"] == "read_cold"]
     evicted = cold.worked(reads)
     return {
         "gpus": gpus,
+        "gpus_lost": lost,
+        "measured_gpus": gpu.chosen(),
         "gpu_memory": gpu.occupied(),  # our own processes have ended
         "numa": {
             "nodes": [{**asdict(node), "cpus": topology.format_list(node.cpus)} for node in nodes],
@@ -110,7 +147,9 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
         "generation": steadiness(samples),
         "unread": [
             *_failures(samples),
-            *_silent(samples, links, nodes),
+            *lost,
+            *(f"{uuid} is divided by MIG: figures of a GPU are those of a slice" for uuid in divided),
+            *_silent(samples, links, nodes, divided),
             *([] if evicted else [_not_evicted(reads)]),
             *(sentence for pair in zip(links, gpus, strict=True) for sentence in placement.unread(*pair)),
         ],
@@ -122,7 +161,9 @@ def _failures(samples: list[Row]) -> list[str]:
     return [f"{row['measure']}{' on ' + row['gpu'] if 'gpu' in row else ''} failed: {row['error']}" for row in failed]
 
 
-def _silent(samples: list[Row], links: list[dict[str, Any]], nodes: list[topology.Node]) -> list[str]:
+def _silent(
+    samples: list[Row], links: list[dict[str, Any]], nodes: list[topology.Node], divided: list[str]
+) -> list[str]:
     """Say of what there are no rows, although nothing failed."""
     device = next((row["device"] for row in samples if row["measure"] == "generation"), "cpu")
     sentences = []
@@ -133,9 +174,9 @@ def _silent(samples: list[Row], links: list[dict[str, Any]], nodes: list[topolog
     elif device == "cpu":
         sentences.append("torch uses no GPU although NVML sees one: pinned memory and copies were not measured")
     else:
-        reached = {row["gpu"] for row in samples if "gpu" in row}
-        hidden = [link["uuid"] for link in links if reached and link["uuid"] not in reached]
-        sentences += [f"nothing was copied to {uuid}: torch does not see it (CUDA_VISIBLE_DEVICES?)" for uuid in hidden]
+        reached = {row["gpu"] for row in samples if "gpu" in row and row["measure"] in COPIES}
+        hidden = [link["uuid"] for link in links if reached and link["uuid"] not in {*reached, *divided}]
+        sentences += [f"nothing was copied to {uuid}: probe_gpus or {gpu.VISIBLE} hides it" for uuid in hidden]
     if not nodes:
         sentences.append(f"this kernel has no /{topology.NODES}: its NUMA nodes are not known")
     return sentences

@@ -57,7 +57,7 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
         requests = client.prompts(
             ids, [PROMPT_TOKENS] * concurrency, WARM_UP_TOKENS, f"batching warm-up {number} {bench.spec.seed}"
         )
-        warm = client.send(server.url, server.served_name, requests, concurrency, bench.deadline, server.check)
+        warm = bench.send(server, requests, concurrency)
         refuse_failures(warm.rows, server)
     measured: list[dict[str, Any]] = []
     for number, step in enumerate(steps):
@@ -192,7 +192,7 @@ def _load(bench: Bench, server: Any, ids: range, number: int, step: Step) -> lis
     requests = client.prompts(ids, [PROMPT_TOKENS] * step.requests, bench.spec.batch_tokens, seed)
     before = server.metrics()
     server.mark(step.phase)
-    load = client.send(server.url, server.served_name, requests, step.concurrency, bench.deadline, server.check)
+    load = bench.send(server, requests, step.concurrency)
     server.mark("between loads")
     failed = any(row["error"] for row in load.rows)
     shared = {

@@ -21,8 +21,8 @@ from ..host import knobs, loans, pressure, snapshot
 from ..host.proof import Proof
 
 # A sample begins when tasks have waited for a CPU in less than this share of a slice, or after this many seconds:
-# a node that is never calm is measured as it is.
-CALM_SHARE, SLICE_S, PATIENCE_S = 0.1, 0.2, 2.0
+# a node that is never calm is measured as it is. All waiting together may take a share of what the processes took.
+CALM_SHARE, SLICE_S, PATIENCE_S, WAITING_SHARE = 0.1, 0.1, 2.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,17 @@ def judge(block: list[Sample]) -> None:
         sample.row["engaged"] = not sample.row["left"] and sample.arm.engaged(sample.proof, controls)
 
 
-def settle() -> bool:
-    """Wait until the node is calm, within limits, and tell whether it is."""
-    latest = time.monotonic() + PATIENCE_S
+def patience(worked_s: float, waited_s: float) -> float:
+    """Return how long the next sample may wait, after processes that took `worked_s` and waits of `waited_s`.
+
+    A node that is calm as a rule has saved enough for the moment when it is not; one that never is wastes little.
+    """
+    return max(0.0, min(PATIENCE_S, PATIENCE_S + WAITING_SHARE * worked_s - waited_s))
+
+
+def settle(patience_s: float) -> bool:
+    """Wait until the node is calm, one slice or `patience_s`, and tell whether it is."""
+    latest = time.monotonic() + patience_s
     while True:
         before, began = pressure.read(), time.monotonic()
         time.sleep(SLICE_S)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..bench import Bench
-from ..engines import QUIET, client, fresh
+from ..engines import client, fresh
 from ..spec import Spec
 from . import medians
 from .alone import ask
@@ -150,7 +150,7 @@ def _beside_busy_threads(bench: Bench, server: Any) -> list[dict[str, Any]]:
         "deadline": deadline,
     }
     try:
-        return fresh.run(BUSY_CHILD, job, QUIET, deadline).reply["rows"]
+        return bench.child(BUSY_CHILD, job, {}, deadline).reply["rows"]
     except fresh.ProcessFailed:
         server.check()  # if it has ended, its own last words say more
         raise

@@ -13,6 +13,7 @@ from typing import Any
 from .. import models
 from ..arms import ARMS, CONTROL
 from ..bench import Bench
+from ..clock import PAGE_CACHE
 from ..host import pagecache
 from . import cold, medians
 
@@ -26,9 +27,10 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
     for pair in range(bench.spec.repeats):
         for cache in ("cold", "warm"):
             bench.progress.step(f"{cache} load {pair + 1} of {bench.spec.repeats}")
-            before = pagecache.residency(files)
-            cold.prepare(cache, files, bench.spec)
-            after = pagecache.residency(files)
+            with bench.clock.of(PAGE_CACHE):
+                before = pagecache.residency(files)
+                cold.prepare(cache, files, bench.spec)
+                after = pagecache.residency(files)
             row, _ = bench.process(ARMS[CONTROL], new_tokens=1, generations=0)
             yield {
                 "pair": pair,

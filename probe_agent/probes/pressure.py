@@ -21,6 +21,7 @@ from typing import Any
 from .. import models
 from ..arms import ARMS, CONTROL
 from ..bench import Bench, Skipped
+from ..clock import PAGE_CACHE, SQUEEZE
 from ..engines import balloon
 from ..engines.balloon import Balloon
 from ..host import cgroup, meminfo, pagecache
@@ -91,10 +92,11 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _sample(bench: Bench, files: list[Path], job: balloon.Job) -> Row:
-    pagecache.evict(files)
-    pagecache.warm(files, start=job.pressed_bytes)
+    with bench.clock.of(PAGE_CACHE):
+        pagecache.evict(files)
+        pagecache.warm(files, start=job.pressed_bytes)
     available_kb = meminfo.read()["MemAvailable"]
-    with Balloon(job, bench.deadline) as held:
+    with bench.clock.of(SQUEEZE), Balloon(job, bench.deadline) as held:
         start = pagecache.residency(files)
         row, _ = bench.process(ARMS[CONTROL], new_tokens=1, generations=0)
         lowest_kb = held.release()

@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import models
 from ..bench import Bench
+from ..clock import PAGE_CACHE
 from ..engines import client
 from ..engines.vllm_server import Server
 from ..host import pagecache
@@ -35,10 +36,11 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
         pair, cache = number // 2, ("cold", "warm")[number % 2]
         bench.progress.step(f"{cache} server start {pair + 1} of {starts // 2}")
         bench.servers.stop()
-        if cache == "cold":
-            caches.empty()
-        cold.prepare(cache, files, bench.spec)
-        resident, filled = pagecache.residency(files), caches.filled()
+        with bench.clock.of(PAGE_CACHE):
+            if cache == "cold":
+                caches.empty()
+            cold.prepare(cache, files, bench.spec)
+            resident, filled = pagecache.residency(files), caches.filled()
         server = bench.server()
         first, following = _requests(bench, server, number)
         shared = number == starts - 1

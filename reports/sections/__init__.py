@@ -4,9 +4,37 @@ from __future__ import annotations
 
 from ..run_folder import Host
 from ..tables import Section
-from . import allocators, bandwidth, batching, curves, environment, kv, load, memory, pressure, serving, settings
+from . import (
+    allocators,
+    bandwidth,
+    batching,
+    curves,
+    environment,
+    gpus,
+    kv,
+    load,
+    memory,
+    pressure,
+    serving,
+    settings,
+    timing,
+)
 
-THEMES = (settings, load, memory, allocators, bandwidth, pressure, serving, batching, curves, kv, environment)
+THEMES = (
+    settings,
+    load,
+    memory,
+    allocators,
+    bandwidth,
+    gpus,
+    pressure,
+    serving,
+    batching,
+    curves,
+    kv,
+    timing,
+    environment,
+)
 
 
 def of(host: Host) -> list[Section]:

@@ -24,6 +24,7 @@ MEASURES = {
     "read_warm": "model's files, read warm",
 }
 HEADLINES = ("h2d_pinned", "d2h_pinned", "first_touch", "read_cold", "read_warm")
+FRESH = ("first_touch", "read_cold", "read_warm")  # each repeat a process of its own; copies share one
 GPUS = 32  # more than a node has
 NEAR = {"all": "good", "some": "unsure", "none": "bad"}
 Group = tuple[str, str, str, float]

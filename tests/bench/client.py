@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probe_agent import paths
+from probe_agent.clock import Clock
 from probe_agent.engines import client
 from probe_agent.engines.servers import Servers
 from probe_agent.models.prepare import prepare
@@ -134,7 +135,7 @@ def stub():
 def vllm(model: Path):
     with tempfile.TemporaryDirectory() as folder:
         deadline = time.monotonic() + 3600
-        servers = Servers(Spec(max_model_len=2048, state_dir=folder), model, Path(folder), deadline)
+        servers = Servers(Spec(max_model_len=2048, state_dir=folder), model, Path(folder), deadline, Clock())
         try:
             yield servers.shared().url
         finally:

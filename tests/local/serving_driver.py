@@ -17,6 +17,7 @@ from typing import Any
 
 from probe_agent import spec
 from probe_agent.bench import Bench
+from probe_agent.clock import Clock
 from probe_agent.engines.fresh import ProcessFailed
 from probe_agent.engines.servers import Servers
 from probe_agent.probes import batching, curves
@@ -44,9 +45,10 @@ def measured_while_killed(bench: Bench) -> dict[str, Any]:
 def main() -> None:
     model, wanted, folder = sys.argv[1:]
     asked, deadline = spec.parse(json.loads(wanted)), time.monotonic() + 500
-    servers = Servers(asked, Path(model), Path(folder), deadline)
+    clock = Clock()
+    servers = Servers(asked, Path(model), Path(folder), deadline, clock)
     progress = Progress(Path(folder) / "progress.json", ("batching", "curves"), "test")
-    bench = Bench(asked, Path(model), progress, deadline, servers)
+    bench = Bench(asked, Path(model), progress, deadline, servers, clock)
     try:
         found = {"batching": measured(batching, bench), "curves": measured(curves, bench)}
         found["killed"] = measured_while_killed(bench)

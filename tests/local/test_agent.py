@@ -15,7 +15,8 @@ from probe_agent.host import allocators
 def test_a_cold_load_is_proven_cold_and_slower_than_a_warm_one(agent, tmp_path):
     run = agent("--probe", "load", "--profile", "standard")
     assert run.wait() == 0, run.stdout.read()
-    probe = result_of(tmp_path)["probes"]["load"]
+    result = result_of(tmp_path)
+    probe = result["probes"]["load"]
     assert probe["evidence"]["eviction_worked"]
     cold = [row for row in probe["samples"] if row["cache"] == "cold"]
     warm = [row for row in probe["samples"] if row["cache"] == "warm"]
@@ -24,6 +25,9 @@ def test_a_cold_load_is_proven_cold_and_slower_than_a_warm_one(agent, tmp_path):
     assert all(row["resident_pages_before"] > 0 for row in cold[1:])
     assert probe["headline"]["cold_load_s"] > probe["headline"]["warm_load_s"]
     assert all(row["rss_mb"] > 150 for row in probe["samples"])
+    processes_s = sum(row["wall_real_s"] for row in probe["samples"])
+    assert probe["timing"]["spent_s"]["processes"] == pytest.approx(processes_s, rel=0.05)
+    assert processes_s < probe["timing"]["took_s"] < result["timing"]["took_s"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="dropping the page cache needs root")

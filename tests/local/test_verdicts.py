@@ -25,6 +25,6 @@ def test_a_slowdown_of_15_percent_is_called_worse_and_equal_arms_are_not_called_
 
 
 def _seconds(slow_by):
-    campaign.settle()
+    campaign.settle(campaign.PATIENCE_S)
     done = fresh.run("tests.local.slowed_child", {"slow_by": slow_by}, {}, time.monotonic() + 60)
     return done.reply["took_s"]

@@ -1,13 +1,19 @@
 """What the bandwidth probe says of its samples, and of a node it can read only in part."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 
 from probe_agent import gpu
+from probe_agent.engines.fresh import ProcessFailed
+from probe_agent.gpu import Gpu
 from probe_agent.host import topology
 from probe_agent.probes import bandwidth
 
 GIB = 1 << 30
 LINK = {
+    "index": 0,
     "name": "A GPU",
     "uuid": "GPU-1",
     "pci_bus_id": "00000000:81:00.0",
@@ -41,8 +47,9 @@ def files_read(resident):
 def told(fake_root, monkeypatch):
     """Return a function that gives the evidence of samples on a node with two sockets."""
 
-    def tell(samples, links=(), files=TWO_SOCKETS):
+    def tell(samples, links=(), files=TWO_SOCKETS, listed=()):
         monkeypatch.setattr(gpu, "links", lambda: list(links))
+        monkeypatch.setattr(gpu, "listed", lambda: list(listed))
         return bandwidth.evidence(samples, None, fake_root(files))
 
     return tell
@@ -102,6 +109,50 @@ def test_a_headline_of_nothing_is_empty():
     assert bandwidth.headline([]) == {}
 
 
+class Bench:
+    """One whose processes run on the GPU that they are told, and break on GPU-3."""
+
+    spec, deadline, model = SimpleNamespace(gpus=("all",), repeats=0, seed=1), math.inf, "model"
+    progress = SimpleNamespace(expect=lambda _: None, step=lambda _: None)
+
+    def process(self, arm, new_tokens, generations, device=""):
+        if device == "GPU-3":
+            raise ProcessFailed("the process ended with status 1: CUDA error: uncorrectable ECC error encountered")
+        reply = {"generation_latencies_s": [1.0] * generations, "rss_after_mb": [9.0] * generations, "device": "cuda:0"}
+        return {"gpu": device or "GPU-1"}, SimpleNamespace(reply=reply)
+
+    def child(self, module, job, environment):
+        return SimpleNamespace(reply={"rows": []})
+
+
+def test_every_gpu_named_generates_and_one_that_breaks_leaves_the_others(monkeypatch):
+    monkeypatch.setattr(gpu, "chosen", lambda: ["GPU-1", "GPU-2", "GPU-3", "GPU-4"])
+    monkeypatch.setattr(bandwidth.models, "files", lambda _: [])
+    found = list(bandwidth.rows(Bench()))
+    assert [(row["measure"], row["gpu"]) for row in found if row["repeat"] == 0] == [
+        ("generation", "GPU-1"),
+        *(("gpu_generation", f"GPU-{number}") for number in (2, 3, 4)),
+    ]
+    (broken,) = (row for row in found if "error" in row)
+    assert broken["gpu"] == "GPU-3" and "uncorrectable ECC error" in broken["error"]
+    assert bandwidth.steadiness(found)["generations"] == bandwidth.GENERATIONS - bandwidth.WARM_UP
+
+
+def test_without_a_list_one_gpu_generates(monkeypatch):
+    monkeypatch.setattr(gpu, "chosen", lambda: ["GPU-1", "GPU-2"])
+    monkeypatch.setattr(bandwidth.models, "files", lambda _: [])
+    monkeypatch.setattr(Bench, "spec", SimpleNamespace(gpus=(), repeats=0, seed=1))
+    assert {row["gpu"] for row in bandwidth.rows(Bench())} == {"GPU-1"}
+
+
+def test_what_the_driver_says_of_lost_and_divided_gpus_is_told(told):
+    listed = [Gpu(0, "GPU-1", "A GPU", mig=True, slices=("MIG-1",)), Gpu(1, lost="GPU is lost")]
+    samples = [row("h2d_pinned", gpu="GPU-of-the-slice"), *generations(1, device="cuda:0")]
+    found = told(samples, [LINK], listed=listed)
+    assert found["gpus_lost"] == ["GPU 1 of 2 does not answer the driver: GPU is lost"]
+    assert found["unread"] == [*found["gpus_lost"], "GPU-1 is divided by MIG: figures of a GPU are those of a slice"]
+
+
 def test_a_measure_that_failed_is_a_sentence_and_no_figure(told):
     failed = {**row("d2h_pinned", size=None, gpu="GPU-1"), "error": "RuntimeError: out of memory"}
     assert bandwidth.headline([failed]) == {}
@@ -154,7 +205,7 @@ def test_a_gpu_without_an_address_is_still_described(told):
 def test_a_gpu_that_torch_does_not_see_is_named(told):
     samples = [row("h2d_pinned", gpu="GPU-1"), *generations(1, device="cuda:0")]
     assert told(samples, [LINK, {**LINK, "uuid": "GPU-2"}])["unread"] == [
-        "nothing was copied to GPU-2: torch does not see it (CUDA_VISIBLE_DEVICES?)"
+        "nothing was copied to GPU-2: probe_gpus or CUDA_VISIBLE_DEVICES hides it"
     ]
 
 

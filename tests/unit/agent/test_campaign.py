@@ -62,12 +62,11 @@ def test_a_setting_that_somebody_changed_during_the_sample_was_not_in_use():
 
 
 def test_settling_ends_when_the_node_is_calm_and_when_patience_does(monkeypatch):
-    monkeypatch.setattr(campaign, "PATIENCE_S", 0.0)
     monkeypatch.setattr(campaign, "SLICE_S", 0.001)
     monkeypatch.setattr(campaign.pressure, "waiting_share", lambda *_: 0.05)
-    assert campaign.settle()
+    assert campaign.settle(0.0)
     monkeypatch.setattr(campaign.pressure, "waiting_share", lambda *_: 0.5)
-    assert not campaign.settle()
+    assert not campaign.settle(0.0)
 
 
 @pytest.fixture
@@ -200,3 +199,16 @@ def test_a_headline_has_the_arms_that_ran():
         "thp-always_wall_real_s": 5.0,
         "thp-always_rss_mb": 300.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("worked_s", "waited_s", "patience_s"),
+    [
+        (0.0, 0.0, 2.0),  # the first
+        (100.0, 1.0, 2.0),  # a calm node
+        (100.0, 3.5, 0.5),
+        (100.0, 30.0, 0.0),  # one that is never calm
+    ],
+)
+def test_waiting_for_a_calm_node_stays_a_small_share_of_the_work(worked_s, waited_s, patience_s):
+    assert campaign.patience(worked_s, waited_s) == pytest.approx(patience_s)

@@ -40,6 +40,7 @@ def driver(monkeypatch):
 def test_a_link_is_read_with_its_limits(driver):
     assert gpu.links() == [
         {
+            "index": 0,
             "name": "A GPU",
             "uuid": "GPU-1",
             "pci_bus_id": "00000000:3B:00.0",

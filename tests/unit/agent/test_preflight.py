@@ -82,6 +82,12 @@ def test_what_the_kernel_sets_by_itself_is_no_finding(result, certificate):
     assert judged(result, certificate)[0] == 0
 
 
+def test_a_gpu_that_does_not_answer_makes_a_node_unfit(result, certificate):
+    said = "GPU 3 of 8 does not answer the driver: GPU is lost"
+    result["probes"]["bandwidth"]["evidence"]["gpus_lost"] = [said]
+    assert judged(result, certificate) == (2, {"GPUs": said})
+
+
 @pytest.mark.parametrize(
     ("probe", "measure", "subject"),
     [

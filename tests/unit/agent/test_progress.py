@@ -33,60 +33,92 @@ def state_of(folder):
     return json.loads((folder / "progress.json").read_text())
 
 
-def measure(folder, clock, kind="tiny standard", seconds=10):
-    """Follow a run of two probes with two steps each, and return it in the middle of the first one."""
+def measure(folder, clock, *seconds, kind="tiny standard"):
+    """Follow a run of two probes, whose first has four steps, through as many of them as `seconds` says; return it."""
     run = Progress(folder / "progress.json", ("model", "load", "serving"), kind)
     clock(2)
     run.phase("load")
-    run.expect(2)
-    run.step("cold load 1 of 1")
-    clock(seconds)
-    run.step("warm load 1 of 1")
+    run.expect(4)
+    for number, step_s in enumerate(seconds):
+        run.step(f"load {number + 1} of 4")
+        clock(step_s)
+    run.step(f"load {len(seconds) + 1} of 4")
     return run
 
 
 def test_a_first_run_knows_the_phase_and_not_yet_the_whole(tmp_path, clock):
-    measure(tmp_path, clock)
+    measure(tmp_path, clock, 10, 12)
     state = state_of(tmp_path)
     assert (state["phases"], state["phase"], state["phase_number"]) == (["model", "load", "serving"], "load", 2)
-    assert (state["step"], state["steps"], state["message"]) == (2, 2, "warm load 1 of 1")
-    assert (state["elapsed_s"], state["phase_left_s"], state["left_s"]) == (12, 10, None)
+    assert (state["step"], state["steps"], state["message"]) == (3, 4, "load 3 of 4")
+    assert (state["elapsed_s"], state["phase_left_s"], state["left_s"]) == (24, 22, None)
     assert state["finished"] is False
 
 
-def test_a_second_run_adds_what_the_later_phases_took(tmp_path, clock):
-    run = measure(tmp_path, clock)
+@pytest.mark.parametrize("seconds", [(), (0.1,), (0.1, 30), (0.1, 30, 30), (0, 0, 0)])
+def test_steps_that_are_few_or_unlike_tell_nothing_of_those_to_come(tmp_path, clock, seconds):
+    """A server's first step is over at once and its next one takes half a minute: no 0 s left meanwhile."""
+    measure(tmp_path, clock, *seconds)
+    state = state_of(tmp_path)
+    assert (state["phase_left_s"], state["left_s"]) == (None, None)
+    assert "left" not in line("node7", state)
+
+
+def test_more_steps_than_were_expected_leave_no_estimate(tmp_path, clock):
+    run = measure(tmp_path, clock, 10, 10, 10, 10)
+    run.step("one more")
+    assert state_of(tmp_path)["phase_left_s"] is None
+
+
+def test_a_second_run_goes_by_what_the_first_took(tmp_path, clock):
+    run = measure(tmp_path, clock, 10)
     clock(10)
     run.phase("serving")
     clock(30)
     run.finish()
     assert state_of(tmp_path)["finished"] is True
-    measure(tmp_path, clock, seconds=4)
-    assert state_of(tmp_path)["left_s"] == 4 + 30
-    measure(tmp_path, clock, kind="qwen standard")
+    measure(tmp_path, clock, 4)
+    assert (state_of(tmp_path)["phase_left_s"], state_of(tmp_path)["left_s"]) == (20 - 4, 20 - 4 + 30)
+    measure(tmp_path, clock, 4, kind="qwen standard")
     assert state_of(tmp_path)["left_s"] is None
 
 
+def test_what_takes_longer_than_the_last_time_is_not_about_to_end(tmp_path, clock):
+    run = measure(tmp_path, clock, 10)
+    run.phase("serving")
+    clock(30)
+    run.finish()
+    measure(tmp_path, clock, 15)
+    assert (state_of(tmp_path)["phase_left_s"], state_of(tmp_path)["left_s"]) == (None, None)
+
+
 def test_the_last_phase_is_the_whole_rest(tmp_path, clock):
-    run = measure(tmp_path, clock)
+    run = measure(tmp_path, clock, 10, 10)
+    clock(10)
     run.leave_out({"serving"})
-    run.step("one more")
-    assert state_of(tmp_path)["left_s"] == state_of(tmp_path)["phase_left_s"]
+    run.step("load 4 of 4")
+    assert state_of(tmp_path)["left_s"] == state_of(tmp_path)["phase_left_s"] == 10
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "tiny standard", "took_s": {"serving": "soon"}}', "null"])
 def test_a_broken_file_of_an_earlier_run_is_nothing(tmp_path, clock, text):
     (tmp_path / "progress.json").write_text(text)
-    measure(tmp_path, clock)
+    measure(tmp_path, clock, 10, 10)
     assert state_of(tmp_path)["left_s"] is None
 
 
 def test_a_line_for_a_person():
     assert line("node7", STATE) == "node7: serving 3/3, cold start 1 of 1, about 40 s left"
     assert line("node7", {**STATE, "left_s": None}).endswith(", about 40 s left of serving")
+    assert line("node7", {**STATE, "left_s": 754.2}).endswith(", about 13 min left")
     first = {**STATE, "left_s": None, "phase_left_s": None, "message": "serving"}
     assert line("node7", first) == "node7: serving 3/3"
     assert all(progress.LINE.fullmatch(line("node7", state)) for state in (STATE, first))
+
+
+@pytest.mark.parametrize("left_s", [-3, 0, 0.4, float("inf"), float("nan")])
+def test_nothing_left_is_not_said_while_something_runs(left_s):
+    assert line("node7", {**STATE, "left_s": left_s}) == "node7: serving 3/3, cold start 1 of 1"
 
 
 def test_what_a_node_writes_cannot_break_the_line():

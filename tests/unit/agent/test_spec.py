@@ -21,6 +21,8 @@ def test_defaults_are_a_valid_spec_in_both_eyes():
         ("arms", ["thp-allways"], "probe_arms has thp-allways, and must name any of thp-always, .*, each once"),
         ("arms", ["glibc"], "probe_arms has glibc, and must name any of"),
         ("arms", ["jemalloc", "jemalloc"], "probe_arms has jemalloc, jemalloc, .* each once"),
+        ("gpus", ["gpu1"], "probe_gpus has gpu1, and must be all, or hold indices and UUIDs of GPUs, each once"),
+        ("gpus", ["1", "1"], "probe_gpus has 1, 1, and must be all"),
         ("deadline_s", 0, "probe_deadline_s is 0, and must be between 1 and 86400"),
         ("deadline_s", "60", "probe_deadline_s is '60', and must be of type int"),
         ("seed", -1, "probe_seed is -1"),
@@ -38,7 +40,7 @@ def test_refuses_what_the_schema_refuses(field, value, sentence):
 
 def test_arms_are_those_of_the_profile_unless_the_spec_names_some():
     assert spec.parse({"profile": "quick"}).compared == ()
-    assert spec.parse({}).compared == spec.USUAL_ARMS
+    assert spec.parse({}).compared == spec.ARMS_OF["standard"]
     assert spec.parse({"profile": "quick", "arms": ["thp-never"]}).compared == ("thp-never",)
 
 
@@ -63,6 +65,18 @@ def test_a_folder_without_a_model_says_what_it_lacks(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"a folder without a model: it lacks tokenizer_config.json, \*.safetensors"):
         spec.parse({"model": str(tmp_path)})
+
+
+@pytest.mark.parametrize("gpus", [["all"], ["0", "3"], ["GPU-4f2b1c1e-0000", "MIG-5"]])
+def test_gpus_are_named_as_nvidia_smi_does(gpus):
+    found = spec.parse({"gpus": gpus})
+    assert found.gpus == tuple(gpus)
+    schema.check("spec", found.to_json())
+
+
+def test_all_gpus_and_one_more_make_no_sense():
+    with pytest.raises(ValueError, match="probe_gpus has all, and must be all, or"):
+        spec.parse({"gpus": ["all", "1"]})
 
 
 def test_a_hub_id_at_a_pinned_commit_is_taken():

@@ -12,8 +12,8 @@ NODES = {
 GPU = "0000:41:00.0"
 
 
-def gpu_on(node):
-    return {f"proc/driver/nvidia/gpus/{GPU}/information": "", f"sys/bus/pci/devices/{GPU}/numa_node": f"{node}\n"}
+def gpu_on(node, gpu=GPU):
+    return {f"proc/driver/nvidia/gpus/{gpu}/information": "", f"sys/bus/pci/devices/{gpu}/numa_node": f"{node}\n"}
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,21 @@ def gpu_on(node):
     ],
 )
 def test_the_best_node_is_that_of_the_gpu_where_it_is_known(fake_root, files, number):
-    assert numa.best(fake_root({**NODES, **files})).number == number
+    assert numa.best(root=fake_root({**NODES, **files})).number == number
+
+
+def test_the_best_node_is_that_of_the_gpu_that_is_measured(fake_root):
+    other = {
+        "proc/driver/nvidia/gpus/0000:01:00.0/information": "",
+        "sys/bus/pci/devices/0000:01:00.0/numa_node": "0\n",
+    }
+    root = fake_root({**NODES, **gpu_on(1), **other})
+    assert (numa.best(root=root).number, numa.best(f"0000{GPU}", root).number) == (0, 1)
 
 
 def test_a_kernel_without_nodes_has_none_to_bind_to(fake_root):
     with pytest.raises(ValueError, match="no NUMA node"):
-        numa.best(fake_root({}))
+        numa.best(root=fake_root({}))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from reports import documents, fleet, render, run_folder, schema
+from reports import documents, fleet_page, render, run_folder, schema
 
 NAMES = {
     "first_token_latency.md": "serving",
@@ -215,12 +215,15 @@ def test_the_fleet_shows_a_servers_figures_where_there_are_some(make_run, gpu_do
         == row.headline
     )
     assert row.headline["kv_bytes_per_token"] == pytest.approx(28672)
-    titles = [column.title for column in fleet.table([row]).columns]
+    titles = [column.title for column in fleet_page.hosts_table(fleet_page.of([row])).columns]
     assert {"First request, cold", "Saturates at"} <= set(titles)
 
 
 def test_a_fleet_without_servers_has_no_columns_for_them(sample_run):
-    titles = [column.title for column in fleet.table(render.render(run_folder.read(sample_run))).columns]
+    titles = [
+        column.title
+        for column in fleet_page.hosts_table(fleet_page.of(render.render(run_folder.read(sample_run)))).columns
+    ]
     assert "Saturates at" not in titles
 
 

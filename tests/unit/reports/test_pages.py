@@ -1,22 +1,24 @@
 """The pages: the same bytes twice, nothing foreign unescaped, nothing written elsewhere."""
 
+import base64
 import json
 import re
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from reports import fleet, render, run_folder, schema
+from reports import fleet, fleet_page, render, run_folder, schema
 
 EVIL = "<script>alert(1)</script>"
 IMAGE = "<img src=x onerror=alert(1)>"
 MARKDOWN = "a|b\n# c [x](javascript:alert(1)) `y` <b>"
-VOID = {"meta", "line"}
+VOID = {"meta", "line", "path", "input"}
 TAGS = re.findall(
     r"\w+",
-    """a body dd details div dl dt figcaption figure h1 h2 h3 head header html li line main meta p section span style
-    summary svg table tbody td th thead title tr ul""",
+    """a body button dd details div dl dt figcaption figure h1 h2 h3 head header html input label li line main meta
+    option output p path script section select span style summary svg table tbody td th thead title tr ul""",
 )
 
 
@@ -25,12 +27,13 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.links, self.text = [], [], ""
+        self.open, self.links, self.scripts, self.text = [], [], [], ""
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         assert tag in TAGS
+        assert tag != "script" or not attrs
         for name, value in attrs:
             assert name not in ("src", "style") and not name.startswith("on")
             if name == "href":
@@ -44,7 +47,10 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text += data
+        if self.open[-1:] == ["script"]:
+            self.scripts.append(data)
+        else:
+            self.text += data
 
 
 def everything(folder):
@@ -87,6 +93,17 @@ def test_pages_are_closed_to_the_network_and_sound(sample_run, name):
     page = Page(text)
     for link in page.links:
         assert ((sample_run / name).parent / link).is_file()
+
+
+def test_only_the_fleets_own_script_may_run(sample_run):
+    render.render(run_folder.read(sample_run))
+    for path in sample_run.rglob("*.html"):
+        text = path.read_text()
+        digests = [
+            f"'sha256-{base64.b64encode(sha256(each.encode()).digest()).decode()}'" for each in Page(text).scripts
+        ]
+        assert re.findall(r"script-src ([^;\"]*)", text) == digests
+        assert len(digests) == (path == sample_run / "index.html")
 
 
 def test_hostile_names_and_values_are_text_everywhere(make_run, document):
@@ -201,7 +218,7 @@ def test_nodes_of_one_kind_tell_together_what_none_tells_alone(make_run, documen
 
 def test_the_fleet_table_leaves_no_host_out(make_run):
     (row,) = map(fleet.row, run_folder.read(make_run({"n": {"state": "unreachable"}})).hosts())
-    assert len(fleet.table([row] * 2000).shown) == 2000
+    assert len(fleet_page.hosts_table(fleet_page.of([row] * 2000)).shown) == 2000
 
 
 def test_a_node_cannot_make_a_page_endless(make_run, document):
