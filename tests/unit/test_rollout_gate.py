@@ -35,7 +35,7 @@ def rows(tmp_path):
             ("input", [{"plan_rollout": wish, **once}, opened, fail(early)], {}),
             (
                 "tune",
-                [gate, fail(lost), done],
+                [gate, fail(lost), done, {"slm_probe": {}, "when": False}],
                 {"hosts": f"{{{{ {ROLLOUT}.patterns }}}}", "serial": f"{{{{ {ROLLOUT}.serial }}}}"},
             ),
             ("report", [done], {}),
