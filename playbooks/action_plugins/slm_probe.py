@@ -21,7 +21,7 @@ from probe_agent import progress  # noqa: E402 - found through the line above
 from probe_agent import spec as specs  # noqa: E402
 
 LOOK_EVERY_S = 5.0
-HOSTS_PER_S = 10  # looks at all nodes together; each is a session on its node and a process here
+HOSTS_PER_S = 2  # looks at all nodes together; each is a session on its node and a process here
 LIMIT_BYTES = 8192
 WAIT_S = 2.0
 
