@@ -19,7 +19,9 @@ from . import (
     fleet,
     history,
     history_view,
+    merge,
     preflight,
+    regressions,
     render,
     run_folder,
     schema,
@@ -46,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("certify", _certify),
         ("preflight", _preflight),
         ("drift", _drift),
+        ("regressions", _regressions),
         ("record", _record),
     ):
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -55,6 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
             described.add_argument(
                 "--without", action="append", default=[], help="a host that is no longer as measured"
             )
+        if name == "regressions":
+            described.add_argument("hosts", nargs="+", help="inventory names")
+    merged = commands.add_parser("merge", help=_merge.__doc__, description=_merge.__doc__)
+    merged.add_argument("into", type=Path, help="the run folder to write")
+    merged.add_argument("runs", type=Path, nargs="+", help="run folders, each of a slice of the fleet")
+    merged.set_defaults(command=_merge)
     compare_command.add(commands)
     past = commands.add_parser("history", help=_history.__doc__, description=_history.__doc__)
     past.add_argument("host", nargs="?", help="its name in the inventory")
@@ -105,6 +114,18 @@ def _preflight(chosen: argparse.Namespace) -> int:
     (run.path / preflight.NAME).write_text(json.dumps(found, indent=1) + "\n")
     print("\n".join(map(figures.printable, preflight.sentences(found))))
     return found["code"]
+
+
+def _merge(chosen: argparse.Namespace) -> int:
+    """Make one run folder of several, each of other hosts, and write its pages."""
+    render.render(merge.merge(map(run_folder.read, chosen.runs), chosen.into))
+    return 0
+
+
+def _regressions(chosen: argparse.Namespace) -> int:
+    """Print, as JSON, which of the hosts are worse after tuning, or cannot be told."""
+    print(json.dumps(regressions.document(run_folder.returned(chosen.run, chosen.hosts))))
+    return 0
 
 
 def _record(chosen: argparse.Namespace) -> int:

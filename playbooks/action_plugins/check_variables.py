@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ OURS = re.compile(r"(thp|hugepages|hugetlbfs|jemalloc|tuning|probe|reports?)_\w+
 SECRET = re.compile(r"token\b|secret|password")
 
 
-@cache
 def known_options() -> dict[str, dict[str, Any]]:
     """Return every variable of the playbooks and roles with its argument spec."""
     options = yaml.safe_load((ROOT / "playbooks/vars/options.yml").read_text())
@@ -56,6 +54,9 @@ def refusals(name: str, value: Any, option: dict[str, Any]) -> list[str]:
         ]
 
 
+KNOWN = known_options()  # read where all workers are forked from
+
+
 class ActionModule(ActionBase):
     """Takes no arguments: it reads the host's variables."""
 
@@ -66,7 +67,7 @@ class ActionModule(ActionBase):
         given = {
             name: self._templar.template(value) for name, value in (task_vars or {}).items() if OURS.fullmatch(name)
         }
-        wrong = complaints(given, known_options())
+        wrong = complaints(given, KNOWN)
         host = (task_vars or {}).get("inventory_hostname", "")
         if not is_folder_name(host):
             wrong.append(f"the inventory names a host {host!r}, and must name each so that a folder can have its name")

@@ -30,7 +30,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         folder = Path(self._task.args.get("reports_dir") or ROOT / "reports/runs").expanduser().absolute()
-        name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        job = str((task_vars or {}).get("awx_job_id", ""))  # slices of one job begin within the same second
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}{f'-{job}' if job.isdecimal() else ''}"
         archive = bundle.write(ROOT / ".cache/agent")
         text = archive.with_name(f"{archive.name}.b64")  # a fact of each host would carry it a thousand times
         if not text.exists():

@@ -11,15 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from probe_agent import progress  # noqa: E402 - found through the line above
+from probe_agent import spec as specs  # noqa: E402
 
 LOOK_EVERY_S = 5.0
-HOSTS_PER_S = 10  # looks at all nodes together; each is a session on its node and a process here
+HOSTS_PER_S = 2  # looks at all nodes together; each is a session on its node and a process here
 LIMIT_BYTES = 8192
 WAIT_S = 2.0
 
@@ -63,8 +65,12 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        if self._task.check_mode:
-            return {**result, **self._execute_module(task_vars=task_vars)}
+        if self._task.check_mode:  # a spec says the same here as there
+            try:
+                specs.parse(json.loads(json.dumps(self._task.args.get("spec", {}))))
+            except ValueError as error:
+                raise AnsibleActionFail(str(error)) from None
+            return {**result, "changed": False, "result": self._task.args.get("result")}
         variables = task_vars or {}
         every_s = max(LOOK_EVERY_S, len(variables.get("ansible_play_hosts", ())) / HOSTS_PER_S)
         with Watch(variables.get("inventory_hostname", ""), every_s, self._look(), Display().display):

@@ -88,6 +88,10 @@ class CallbackModule(CallbackBase):
         atexit.register(self.interrupted, os.getpid())
         self.measuring = True
         self.done: dict[str, None] = {}  # phases, in their order
+        self.due: set[str] = set()  # hosts that are to be tuned, whose batch has begun, and those of the last batch
+        self.begun: set[str] = set()
+        self.batch: set[str] = set()
+        self.stopped = ""
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         self.measuring = any(measures(play) for play in playbook.get_plays())
@@ -102,7 +106,14 @@ class CallbackModule(CallbackBase):
             if row and row.state == "skipped":
                 self.rows[host.name] = Row("ok")
         self.phase = play.get_vars().get("__phase", "")
+        if self.phase == "tune":
+            if self.begun:  # what became of the batches before decides on this one
+                self.write(None)
+            self.due |= {host.name for host in inventory.get_hosts(play.hosts, ignore_restrictions=True)}
+            self.batch = {host.name for host in inventory.get_hosts(play.hosts)}
+            self.begun |= self.batch
         if self.phase == "report":
+            self.leave_out()
             self.write(now())
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
@@ -112,6 +123,9 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self.run = result._result.get("ansible_facts", {}).get("stethos_run") or self.run
+        if result._result.get("rollout_stopped"):
+            self.stopped = result._result["rollout_stopped"]
+            self.begun -= self.batch
         row = self.rows.get(result._host.get_name())
         if row and row.state == "ok":
             row.phase = self.phase
@@ -137,6 +151,14 @@ class CallbackModule(CallbackBase):
 
     def phase_of(self, action: str) -> str:
         return PHASES.get(action, self.phase) if self.phase == "tune" else self.phase
+
+    def leave_out(self) -> None:
+        """Give the hosts whose batch never began their row."""
+        lost = [(name, row) for name, row in self.rows.items() if row.state in LOST]
+        why = self.stopped or "; ".join(f"{name} {row.state} in {row.phase}: {row.reason}" for name, row in lost[:1])
+        for name in self.due - self.begun:
+            if self.rows[name].state == "ok":
+                self.rows[name] = Row("skipped", self.phase, f"rollout stopped: {why}"[:LONGEST_REASON])
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self.ended = True
@@ -168,6 +190,7 @@ class CallbackModule(CallbackBase):
         """Render what the report play did not come to."""
         if not self.run or context.CLIARGS.get("check"):
             return
+        self.leave_out()
         folder = Path(self.run["dir"])
         lost = any(row.state in LOST for row in self.rows.values())
         if (lost or (folder / "hosts").is_dir()) and not (folder / "index.html").exists():

@@ -1,10 +1,16 @@
 """A node's progress as lines on the controller: only what is new, only of this run, and never in the way."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
+import yaml
 from action_plugins.slm_probe import Watch
+from support import ROOT
 
 
 def state(message, **other):
@@ -64,3 +70,27 @@ def test_the_measurement_does_not_wait_for_a_look_that_hangs(monkeypatch):
 def test_a_measurement_that_fails_is_not_held_back():
     with pytest.raises(RuntimeError), Watch("node7", 0.001, lambda: "", print):
         raise RuntimeError("the connection broke")
+
+
+@pytest.mark.parametrize(
+    ("profile", "status", "said"),
+    [("quick", 0, "ok: [node7]"), ("fast", 2, "probe_profile is fast, and must be one of quick, standard, certify")],
+)
+def test_in_check_mode_the_spec_is_read_without_asking_the_node(tmp_path, profile, status, said):
+    spec = {"model": "synthetic:tiny", "probes": ["load"], "profile": "{{ profile }}", "deadline_s": "{{ 60 | int }}"}
+    task = {"slm_probe": {"python": "/p", "agent": "/a", "result": "/r", "spec": spec}}
+    play = {"hosts": "all", "gather_facts": False, "vars": {"profile": profile}, "tasks": [task]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    closed = {"ansible_host": "127.0.0.9", "ansible_port": 9}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"node7": closed}}}))
+    command = [Path(sys.executable).with_name("ansible-playbook"), "--check", "-i", tmp_path / "hosts.yml"]
+    done = subprocess.run(
+        [*command, tmp_path / "play.yml"],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_ACTION_PLUGINS": str(ROOT / "playbooks/action_plugins")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert said in " ".join((done.stdout + done.stderr).split())
