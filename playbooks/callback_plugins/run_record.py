@@ -68,7 +68,12 @@ def reason_of(result: dict[str, Any], task: str) -> str:
 def measures(play: Any) -> bool:
     """Tell whether a play measures nodes, by this run's tags; what is measured before tuning is no result."""
     tasks = (task for block in play.compile() for task in block.filter_tagged_tasks({}).get_tasks())
-    return play.get_vars().get("__phase") != "baseline" and any(task.action == MEASURE for task in tasks)
+    return play.get_vars().get("__phase") != "baseline" and any(map(is_measurement, tasks))
+
+
+def is_measurement(task: Any) -> bool:
+    """Tell it from the check whether the node could be measured."""
+    return task.action == MEASURE and not task.check_mode
 
 
 class CallbackModule(CallbackBase):
@@ -118,7 +123,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self.action = task.action
-        if task.action == MEASURE and not task.check_mode:
+        if is_measurement(task):
             self.write(None)
 
     def v2_runner_on_ok(self, result: Any) -> None:

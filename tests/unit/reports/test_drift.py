@@ -63,13 +63,14 @@ def runs(tmp_path, gpu_document, memory):
         place.mkdir(parents=True)
         whole = {"host_memory": memory, "origins": {}, "written": {}, "inventory": [], "services": [], **more}
         (place / "state.json").write_text(json.dumps(whole))
+        started = f"2026-11-21T{len(list(folder.parent.iterdir())):02}:00:00+00:00"
         if result:
-            measured = {**copy.deepcopy(result), "host_memory": memory}
+            result = {**copy.deepcopy(result), "started": started, "finished": started}
+            measured = {**result, "host_memory": memory}
             (place / ("baseline.json" if tuned else "result.json")).write_text(json.dumps(measured))
         if tuned:
-            (place / "result.json").write_text(json.dumps({**copy.deepcopy(result), "host_memory": tuned}))
+            (place / "result.json").write_text(json.dumps({**result, "host_memory": tuned}))
         entry = {"state": state, "phase": "probe", "reason": "" if state == "ok" else "why"}
-        started = f"2026-11-21T{len(list(folder.parent.iterdir())):02}:00:00+00:00"
         document = {"schema_version": 1, "run_id": name, "started": started, "finished": None, "hosts": {"n": entry}}
         (folder / "run.json").write_text(json.dumps(document))
         run = run_folder.read(folder)
