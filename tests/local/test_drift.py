@@ -195,11 +195,18 @@ def limit_of(folder, name):
     return json.loads((folder / "runs/certified/local.json").read_text())["limits"][name]["limit"]
 
 
+def assert_slow(name, code, judged, output):
+    """The figure is named; where others kept this machine busy, not as drift, for then the node may be well."""
+    said = {each["what"]: each["sentence"] for each in judged["findings"]}
+    assert name in said, output
+    assert code == (1 if "the node was busy" in said[name] else 2), output
+    assert (name in drifted(judged)) == (code == 2), output
+
+
 def test_a_slowed_disk_is_found(drift, folder):
     with reading_at_most(limit_of(folder, READ_COLD) * 2**30 / 2):
         code, judged, output = drift()
-    assert code == 2, output
-    assert READ_COLD in drifted(judged)
+    assert_slow(READ_COLD, code, judged, output)
     assert all("cold" in name for name in drifted(judged)), output
 
 
@@ -210,9 +217,8 @@ def test_a_slowed_cpu_is_found(drift, folder):
     known["limit"] = 1.7 * known["centre"]
     with file_of(path, json.dumps(document)), computing_at_most(0.6):
         code, judged, output = drift()
-    assert code == 2, output
-    assert COMPUTED in drifted(judged)
-    assert {each["kind"] for each in drifted(judged).values()} == {"performance"}, output
+    assert_slow(COMPUTED, code, judged, output)
+    assert {each["kind"] for each in judged["findings"]} == {"performance"}, output
 
 
 @pytest.mark.usefixtures("machine")
