@@ -42,6 +42,8 @@ class Watch:
         self._thread.join(WAIT_S)  # a look at a node that hangs is left behind
 
     def _follow(self) -> None:
+        if self._over.wait(max(0.0, self.every_s - LOOK_EVERY_S)):  # beside many nodes, not while all of them start
+            return
         seen = shown = self._line()  # what lies there at first is from an earlier run
         while not self._over.wait(self.every_s):
             found = self._line()
