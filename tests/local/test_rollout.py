@@ -12,7 +12,7 @@ from probe_agent.host import snapshot, thp
 RESULT = ROOT / "tests/unit/reports/samples/run/hosts/node1/baseline.json"
 # In place of a serving stack's Python: the same figures each time, but three times as slow, or killed, where told.
 STAND_IN = f"""#!{sys.executable}
-import json, os, pathlib, signal, sys
+import datetime, json, os, pathlib, signal, sys
 folder = pathlib.Path(__file__).parent
 if "-c" in sys.argv:
     print(json.dumps(dict.fromkeys(["jsonschema", "torch", "transformers"], "1.0")))
@@ -28,6 +28,7 @@ for sample in result["probes"]["load"]["samples"]:
     sample["load_s"] *= 3 if fate == "slow" else 1
 for name, part in result["probes"].items():
     part.setdefault("headline", {{}})
+result["started"] = result["finished"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 pathlib.Path(sys.argv[-1]).write_text(json.dumps(result))
 """
 
