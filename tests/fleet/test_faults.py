@@ -19,11 +19,11 @@ UP = {"STAND_IN_S": SAMPLES_S}
 # Node → state, phase and a part of the reason.
 FAULTS = {
     "sound": ("ok", "", ""),
-    "stopped": ("unreachable", "preflight", "Connection refused"),
-    "wrong-key": ("unreachable", "preflight", "Host key verification failed."),
-    "no-python": ("failed", "preflight", "/usr/bin/python3: Permission denied"),
-    "blocked": ("failed", "preflight", f"did not finish 'Read the host memory state' within {TASK_TIMEOUT_S} s"),
-    "no-sudo": ("failed", "environment", "sudo"),
+    "stopped": ("unreachable", "state", "Connection refused"),
+    "wrong-key": ("unreachable", "state", "Host key verification failed."),
+    "no-python": ("failed", "state", "/usr/bin/python3: Permission denied"),
+    "blocked": ("failed", "state", f"and what sets it' within {TASK_TIMEOUT_S} s"),
+    "no-sudo": ("failed", "state", "sudo"),
     "full-home": ("failed", "environment", "/opt/stethos cannot be written: No space left on device"),
     "full-state": ("failed", "probe", "No space left on device"),
     "unplugged": ("unreachable", "probe", "the connection was lost"),

@@ -10,6 +10,7 @@ import pytest
 from bed import Node
 from support import wait_for
 
+PROBE_S = 12  # longer than it takes until a node knows that nobody listens
 VARIABLES = {
     "probe_probes": ["load", "curves"],
     "probe_deadline_s": 60,
@@ -21,7 +22,8 @@ VARIABLES = {
 
 @pytest.fixture(scope="module")
 def nodes(fleet):
-    return fleet(Node("one", environment={"STAND_IN_S": 4}), Node("two", environment={"STAND_IN_S": 4}))
+    slow = {"STAND_IN_S": PROBE_S}
+    return fleet(Node("one", environment=slow), Node("two", environment=slow))
 
 
 def start(nodes, until):
