@@ -67,9 +67,12 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        if self._task.check_mode:  # a spec says the same here as there
+        spec = self._task.args.get("spec", {})
+        if self._task.check_mode and str(spec.get("model", "")).startswith("/"):  # a folder of the node's
+            return {**result, **self._execute_module(task_vars=task_vars)}
+        if self._task.check_mode:  # all else of a spec says the same here as there
             try:
-                specs.parse(json.loads(json.dumps(self._task.args.get("spec", {}))))
+                specs.parse(json.loads(json.dumps(spec)))
             except ValueError as error:
                 raise AnsibleActionFail(str(error)) from None
             return {**result, "changed": False, "result": self._task.args.get("result")}

@@ -30,6 +30,7 @@ SHARED = {
 }
 PYTHON = f"/run/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 STAND_IN = "/run/project/tests/fleet/stand_in"
+MODEL = "/run/model"  # which the controller does not have
 SSHD = "/usr/sbin/sshd"
 PORT = 22
 PLAIN_UID = 4242
@@ -147,7 +148,8 @@ class Node:
             else:
                 lines.append(f"mount --bind {kept} {path}")  # what a node keeps outlives a power cut
         lines.append("mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/sshd")
-        lines += [f"mkdir {path}; mount --bind {shared} {path}" for path, shared in SHARED.items()]
+        shared = {**SHARED, MODEL: folder.parent / "model"}
+        lines += [f"mkdir {path}; mount --bind {there} {path}" for path, there in shared.items()]
         lines += [f"mount --bind {folder}/{name} /etc/{name}" for name in ("passwd", "shadow")]
         lines += [f"mount --bind {folder}/nothing {file}" for file in self.masked]
         return "\n".join([*lines, f"exec {SSHD} -D -e -f {folder}/sshd_config", ""])
@@ -206,6 +208,7 @@ class Play:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=heed_interrupts,
         )
 
     def running(self) -> bool:
@@ -235,7 +238,8 @@ class Fleet:
 
     def __enter__(self) -> Fleet:
         folder = self.folder
-        self.python, self.model = stand_in_python(folder), stub_model(folder)
+        self.python = stand_in_python(folder)
+        stub_model(folder)
         for path in self._made_folders:
             path.mkdir(parents=True)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
@@ -277,7 +281,7 @@ class Fleet:
         hosts = {node.name: node.inventory(self.key, self.known_hosts) for node in self.nodes.values()}
         known = {
             "probe_python": str(self.python),
-            "probe_model": str(self.model),
+            "probe_model": MODEL,
             "probe_profile": "standard",
             "probe_probes": ["load"],
             "reports_dir": str(self.reports),
@@ -297,17 +301,21 @@ class Fleet:
 NUMBERS = itertools.count(1)
 
 
+def heed_interrupts() -> None:
+    """Take SIGINT as at a terminal; a shell that starts tests in the background has it ignored in all they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 
 
-def stub_model(folder: Path) -> Path:
-    """Return a folder that looks like a model to whoever does not load it."""
+def stub_model(folder: Path) -> None:
+    """Make a folder that looks like a model to whoever does not load it."""
     model = folder / "model"
     model.mkdir()
     for name in ("config.json", "tokenizer_config.json", "model.safetensors"):
         (model / name).write_text("{}")
-    return model
 
 
 def stand_in_python(folder: Path) -> Path:

@@ -16,13 +16,19 @@ SAMPLES_S = 6
 TOKEN = "hf_" + "ThisIsNoToken" * 3
 UP = {"STAND_IN_S": SAMPLES_S}
 
+READS = "Read the state of host memory, and what sets it"
+
 # Node → state, phase and a part of the reason.
 FAULTS = {
     "sound": ("ok", "", ""),
     "stopped": ("unreachable", "state", "Connection refused"),
     "wrong-key": ("unreachable", "state", "Host key verification failed."),
     "no-python": ("failed", "state", "/usr/bin/python3: Permission denied"),
-    "blocked": ("failed", "state", f"and what sets it' within {TASK_TIMEOUT_S} s"),
+    "blocked": (
+        "failed",
+        "state",
+        f"did not finish {READS!r} within {TASK_TIMEOUT_S} s",
+    ),
     "no-sudo": ("failed", "state", "sudo"),
     "full-home": ("failed", "environment", "/opt/stethos cannot be written: No space left on device"),
     "full-state": ("failed", "probe", "No space left on device"),
