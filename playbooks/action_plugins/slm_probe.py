@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import json
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -24,6 +26,7 @@ LOOK_EVERY_S = 5.0
 HOSTS_PER_S = 2  # looks at all nodes together; each is a session on its node and a process here
 LIMIT_BYTES = 8192
 WAIT_S = 2.0
+PR_SET_PDEATHSIG = 1
 
 
 class Watch:
@@ -60,6 +63,14 @@ class Watch:
             return ""
 
 
+def end_with_ansible() -> None:
+    """Have this worker end when Ansible is killed, and its connection with it: then the node ends its probe.
+
+    A worker has a session of its own, so that what ends the whole terminal does not reach it.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class ActionModule(ActionBase):
     """Takes what the module takes, and returns what it returns."""
 
@@ -76,6 +87,7 @@ class ActionModule(ActionBase):
             except ValueError as error:
                 raise AnsibleActionFail(str(error)) from None
             return {**result, "changed": False, "result": self._task.args.get("result")}
+        end_with_ansible()
         variables = task_vars or {}
         every_s = max(LOOK_EVERY_S, len(variables.get("ansible_play_hosts", ())) / HOSTS_PER_S)
         with Watch(variables.get("inventory_hostname", ""), every_s, self._look(), Display().display):

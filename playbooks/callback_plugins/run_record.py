@@ -198,7 +198,7 @@ class CallbackModule(CallbackBase):
         self.leave_out()
         folder = Path(self.run["dir"])
         lost = any(row.state in LOST for row in self.rows.values())
-        if (lost or (folder / "hosts").is_dir()) and not (folder / "index.html").exists():
+        if (lost or (self.measuring and (folder / "hosts").is_dir())) and not (folder / "index.html").exists():
             self.write(now())
             render = [sys.executable, "-m", "reports", "render", self.run["dir"]]
             subprocess.run(render, cwd=self.run["root"], check=False)
@@ -208,7 +208,7 @@ class CallbackModule(CallbackBase):
         if self.measuring or row.state != "ok":
             return row
         tags = ", ".join(
-            (*context.CLIARGS.get("tags", ()), *(f"not {tag}" for tag in context.CLIARGS.get("skip_tags", ())))
+            (*context.CLIARGS.get("tags", ()), *(f"not {tag}" for tag in sorted(context.CLIARGS.get("skip_tags", ()))))
         )
         done = ", ".join(filter(None, self.done)) or "nothing"
         return Row("skipped", row.phase, f"nothing was to be measured (tags: {tags}); this run did: {done}")

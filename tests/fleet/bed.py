@@ -216,7 +216,8 @@ class Play:
 
     def send(self, number: signal.Signals) -> None:
         """Signal the controller and all that runs for it, as a terminal or a closing session does."""
-        os.killpg(self._process.pid, number)
+        if self.running():
+            os.killpg(self._process.pid, number)
 
     def code(self, seconds: float = 300) -> int:
         """Wait for the end and return the exit status."""
@@ -234,6 +235,7 @@ class Fleet:
         self.folder, self.nodes = folder, {node.name: node for node in nodes}
         self.controller = f"stethos-{os.getpid()}-{next(NUMBERS)}"
         self.key, self.known_hosts, self.reports = folder / "key", folder / "known_hosts", folder / "runs"
+        self._plays: list[Play] = []
         self._made_folders = [path for path in map(Path, OWN_FOLDERS) if not path.exists()]
 
     def __enter__(self) -> Fleet:
@@ -262,6 +264,8 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for play in self._plays:
+            play.send(signal.SIGKILL)
         for node in self.nodes.values():
             node.kill()
         for node in self.nodes.values():
@@ -288,7 +292,8 @@ class Fleet:
         }
         inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": {**known, **variables}}}))
         command = [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, f"playbooks/{playbook}"]
-        return Play([f"--net=/run/netns/{self.controller}", *map(str, command), *arguments], self.folder)
+        self._plays.append(Play([f"--net=/run/netns/{self.controller}", *map(str, command), *arguments], self.folder))
+        return self._plays[-1]
 
     def run_record(self) -> dict[str, Any]:
         return json.loads((self.reports / "latest/run.json").read_text())

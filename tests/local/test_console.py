@@ -127,5 +127,5 @@ def test_a_run_that_was_not_to_measure_says_what_it_did(tmp_path):
     assert counted.startswith(
         "1 host: 1 skipped. local skipped (nothing was to be measured (tags: preflight, not baseline"
     )
-    assert "this run did: input, preflight" in counted
+    assert "this run did: input, state, preflight)" in counted
     assert (tmp_path / "latest").readlink() == Path("older")

@@ -46,6 +46,8 @@ def nvmlInit(): pass
 def nvmlShutdown(): pass
 def nvmlDeviceGetCount(): return 1
 def nvmlDeviceGetHandleByIndex(number): return number
+def nvmlDeviceGetHandleByUUID(uuid): return 0
+def nvmlDeviceGetMigMode(handle): raise NVMLError('not supported')
 def nvmlDeviceGetName(handle): return 'NVIDIA Paper'
 def nvmlDeviceGetUUID(handle): return 'GPU-paper'
 def nvmlDeviceGetUtilizationRates(handle): return SimpleNamespace(gpu=42)

@@ -24,11 +24,11 @@ with (folder / "log").open("a") as log:
 if fate == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 result = json.loads(pathlib.Path({str(RESULT)!r}).read_text())
+result["started"] = result["finished"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 for sample in result["probes"]["load"]["samples"]:
     sample["load_s"] *= 3 if fate == "slow" else 1
 for name, part in result["probes"].items():
     part.setdefault("headline", {{}})
-result["started"] = result["finished"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 pathlib.Path(sys.argv[-1]).write_text(json.dumps(result))
 """
 
@@ -118,7 +118,7 @@ def test_a_canary_that_cannot_be_reached_stops_the_rollout_before_it_begins(roll
     done, rows, log = roll_out(hosts=3, dead=["node1"], tuning_canary=1)
     assert done.code != 0
     assert rows["node1"]["state"] == "unreachable"
-    assert rows["node3"]["reason"].startswith("rollout stopped: canary node1 unreachable in preflight")
+    assert rows["node3"]["reason"].startswith("rollout stopped: canary node1 unreachable in state")
     assert not [line for line in log if line.startswith("tuned")]
 
 
