@@ -10,7 +10,6 @@ import pytest
 from bed import Node
 from support import wait_for
 
-PROBE_S = 12  # longer than it takes until a node knows that nobody listens
 VARIABLES = {
     "probe_probes": ["load", "curves"],
     "probe_deadline_s": 300,
@@ -22,12 +21,7 @@ VARIABLES = {
 
 @pytest.fixture(scope="module")
 def nodes(fleet):
-<<<<<<< HEAD
     return fleet(Node("one", environment={"STAND_IN_S": 2}), Node("two", environment={"STAND_IN_S": 2}))
-=======
-    slow = {"STAND_IN_S": PROBE_S}
-    return fleet(Node("one", environment=slow), Node("two", environment=slow))
->>>>>>> main
 
 
 def start(nodes, until):
@@ -47,7 +41,6 @@ def gone(nodes):
     return not any(node.processes("agent.py run") for node in nodes.nodes.values())
 
 
-@pytest.mark.xfail(strict=False, reason="an agent may end its probe before it knows that nobody listens")
 def test_a_lost_controller_leaves_no_probe_and_a_rerun_goes_on(nodes):
     killed = start(nodes, "curves")
     killed.send(signal.SIGKILL)
