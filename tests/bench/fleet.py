@@ -171,6 +171,8 @@ UsePAM no
 StrictModes no
 MaxStartups 4096
 MaxSessions 100
+# The login shell of each node reads no start-up file of this machine's user.
+SetEnv HOME={folder}
 """
 LISTENING_MOST = 16  # addresses of one sshd
 
