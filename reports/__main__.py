@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import sys
 from collections.abc import Iterable
@@ -11,21 +10,16 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from . import (
-    certified,
     compare_command,
+    conclude,
     console,
-    drift,
     figures,
-    fleet,
     history,
     history_view,
     merge,
-    preflight,
     regressions,
     render,
     run_folder,
-    schema,
-    summary,
 )
 
 RUNS = Path("reports/runs")
@@ -50,14 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
         ("drift", _drift),
         ("regressions", _regressions),
         ("record", _record),
+        ("conclude", _conclude),
     ):
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         described.add_argument("run", type=Path, help="a run folder, as reports/runs/latest")
         described.set_defaults(command=command)
-        if name == "certify":
-            described.add_argument(
-                "--without", action="append", default=[], help="a host that is no longer as measured"
-            )
+        if name == "conclude":
+            described.add_argument("--by", choices=conclude.VERDICTS, default="summary", help="whose verdict counts")
         if name == "regressions":
             described.add_argument("hosts", nargs="+", help="inventory names")
     merged = commands.add_parser("merge", help=_merge.__doc__, description=_merge.__doc__)
@@ -94,26 +87,36 @@ def _render(chosen: argparse.Namespace) -> int:
 
 def _summary(chosen: argparse.Namespace) -> int:
     """Print where the report is and three lines of result; status 1 when a host is neither ok nor skipped."""
-    lines, rows = summary.lines(run_folder.read(chosen.run))
-    print("\n".join(lines))
-    return 0 if fleet.healthy(rows) else 1
+    return _told(conclude.summed_up(chosen.run))
 
 
 def _certify(chosen: argparse.Namespace) -> int:
     """Keep the certificate of each host that is ok in certified/ beside the run folder, for a pre-flight."""
-    run = run_folder.read(chosen.run)
-    for sentence in certified.certify(run, certified.folder_of(run), chosen.without):
-        print(figures.printable(sentence))
+    _say(conclude.certify(chosen.run))
     return 0
 
 
 def _preflight(chosen: argparse.Namespace) -> int:
     """Tell which nodes are fit, from quick results. Status 0: all, 1: cannot tell of one, 2: one is not."""
-    run = run_folder.read(chosen.run)
-    found = preflight.document(run, certified.folder_of(run), datetime.datetime.now(datetime.UTC))
-    (run.path / preflight.NAME).write_text(json.dumps(found, indent=1) + "\n")
-    print("\n".join(map(figures.printable, preflight.sentences(found))))
-    return found["code"]
+    return _told(conclude.fit(chosen.run))
+
+
+def _drift(chosen: argparse.Namespace) -> int:
+    """Tell what drifted since each node was certified. Status 0: nothing, 1: cannot tell of a node, 2: one drifted."""
+    return _told(conclude.drifted(chosen.run))
+
+
+def _record(chosen: argparse.Namespace) -> int:
+    """Keep a run's certificates and figures in the history beside its folder; once, however often it is called."""
+    _say(conclude.record(chosen.run))
+    return 0
+
+
+def _conclude(chosen: argparse.Namespace) -> int:
+    """Do all that a playbook ends with: judge, render, certify, record. The verdict goes to standard output."""
+    verdict, said = conclude.conclude(chosen.run, chosen.by)
+    _say(said, file=sys.stderr)
+    return _told(verdict)
 
 
 def _merge(chosen: argparse.Namespace) -> int:
@@ -125,15 +128,6 @@ def _merge(chosen: argparse.Namespace) -> int:
 def _regressions(chosen: argparse.Namespace) -> int:
     """Print, as JSON, which of the hosts are worse after tuning, or cannot be told."""
     print(json.dumps(regressions.document(run_folder.returned(chosen.run, chosen.hosts))))
-    return 0
-
-
-def _record(chosen: argparse.Namespace) -> int:
-    """Keep a run's certificates and figures in the history beside its folder; once, however often it is called."""
-    run = run_folder.read(chosen.run)
-    with history.open_(run.path.absolute().resolve().parent) as opened:
-        new = opened.record(run)
-        _say([*opened.said, f"{run.run_id}: {'recorded' if new else 'was recorded already'}"])
     return 0
 
 
@@ -166,17 +160,9 @@ def _say(sentences: Iterable[str], file: TextIO | None = None) -> None:
         print(figures.printable(sentence), file=file)
 
 
-def _drift(chosen: argparse.Namespace) -> int:
-    """Tell what drifted since each node was certified. Status 0: nothing, 1: cannot tell of a node, 2: one drifted."""
-    run = run_folder.read(chosen.run)
-    folder = certified.folder_of(run)
-    with history.open_(folder.parent) as opened:
-        _say(opened.said)
-        found = drift.document(run, folder, opened)
-    schema.check("drift", found)
-    (run.path / drift.NAME).write_text(json.dumps(found, indent=1) + "\n")
-    _say(drift.sentences(found))
-    return found["code"]
+def _told(verdict: conclude.Verdict) -> int:
+    _say(verdict.sentences)
+    return verdict.code
 
 
 def _run(chosen: argparse.Namespace) -> int:

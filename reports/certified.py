@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ def folder_of(run: Run) -> Path:
     return run.path.absolute().resolve().parent / FOLDER
 
 
-def certify(run: Run, folder: Path, left_out: Collection[str]) -> Iterator[str]:
-    """Keep the certificate of each host that is ok, and say so. Those in `left_out` are no longer as they were."""
+def certify(run: Run, folder: Path) -> Iterator[str]:
+    """Keep the certificate of each host that is ok and still as it was measured, and say so."""
     for host in run.hosts():
-        if host.name in left_out:
+        if run.entries[host.name].get("put_back"):
             yield f"{host.name}: not certified, for its settings were put back after it was measured"
         elif fleet.judge(host)[0] == "ok" and certificate.earned(host, "ok"):
             yield keep(folder, certificate.document(run, host))

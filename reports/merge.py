@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from . import run_folder
 from .run_folder import Run
@@ -15,7 +16,7 @@ def merge(runs: Iterable[Run], into: Path) -> Run:
     """Write a new folder with every host of `runs` once, where it was not skipped, if anywhere. Raises ValueError."""
     if into.exists():
         raise ValueError(f"{into} is there already, and a merged run is written anew")
-    entries: dict[str, dict[str, str]] = {}
+    entries: dict[str, dict[str, Any]] = {}
     source: dict[str, Run] = {}
     runs = list(runs)
     for run in runs:

@@ -21,6 +21,7 @@ from .loose import mapping
 NAME_LIMIT_BYTES = 255  # what Linux takes as one folder's name
 FIGURE_LIMIT = 1e18  # no time, size or count of a node comes near; below it nothing overflows
 DEPTH_LIMIT = 20
+TOO_DEEP = f"it is nested more than {DEPTH_LIMIT} levels deep"
 DRIFT = "drift.json"
 CLOCK_LIMIT_S = 120  # a node's clock may be off; a certificate is good for weeks, and a trend has days
 
@@ -112,7 +113,7 @@ class Run:
     run_id: str
     started: str
     finished: str | None
-    entries: dict[str, dict[str, str]]
+    entries: dict[str, dict[str, Any]]
 
     def hosts(self) -> Iterator[Host]:
         """Yield each inventory host in the order of run.json, read one at a time: a fleet's results are large."""
@@ -168,16 +169,28 @@ def is_folder_name(name: str) -> bool:
 def parse(text: str) -> Any:
     """Read JSON strictly: no NaN, no infinities, no figures that overflow, no endless nesting. Raises ValueError."""
     try:
-        document = json.loads(text, parse_float=_figure, parse_int=_whole, parse_constant=_figure)
+        document = json.loads(text)
     except RecursionError:
-        document = None
-    else:
-        if not _deeper(document, DEPTH_LIMIT):
-            return document
-    raise ValueError(f"it is nested more than {DEPTH_LIMIT} levels deep")
+        raise ValueError(TOO_DEEP) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python reads no integer of thousands of digits
+        raise ValueError("a number of that many digits is no figure a node can have") from None
+    level, levels = [document], 0
+    while level:  # a level after another: a fleet's results have millions of values, too many for a call each
+        if levels > DEPTH_LIMIT:
+            raise ValueError(TOO_DEEP)
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict | list):
+                below.extend(value.values() if isinstance(value, dict) else value)
+            elif isinstance(value, float | int) and not -FIGURE_LIMIT <= value <= FIGURE_LIMIT:  # so NaN is out too
+                raise ValueError(f"{value!s:.40} is no figure a node can have")
+        level, levels = below, levels + 1
+    return document
 
 
-def _host(run: Path, name: str, entry: dict[str, str]) -> Host:
+def _host(run: Path, name: str, entry: dict[str, Any]) -> Host:
     known = {key: entry[key] for key in ("state", "phase", "reason")}
     if not is_folder_name(name):
         return Host(name, **known, broken=("its name cannot be the name of a folder, so no files of it were read",))
@@ -251,22 +264,3 @@ def load(path: Path) -> Any:
         return parse(content.decode())
     except ValueError as error:
         raise ValueError(f"it is not valid JSON: {error}") from None
-
-
-def _figure(text: str) -> float:
-    value = float(text)
-    if not abs(value) <= FIGURE_LIMIT:  # so written, NaN is refused as well
-        raise ValueError(f"{text[:40]} is no figure a node can have")
-    return value
-
-
-def _whole(text: str) -> int:
-    _figure(text)
-    return int(text)
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    parts = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_deeper(part, levels - 1) for part in parts)

@@ -1,4 +1,7 @@
-"""Action plugin: show how far a node's probe is, while the module of the same name measures there."""
+"""Action plugin: show how far a node's probe is, while the module of the same name measures there.
+
+With `async`, the module is started and left to measure by itself; slm_probe_wait waits for it.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +78,7 @@ class ActionModule(ActionBase):
     """Takes what the module takes, and returns what it returns."""
 
     _supports_check_mode = True
+    _supports_async = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -87,6 +91,8 @@ class ActionModule(ActionBase):
             except ValueError as error:
                 raise AnsibleActionFail(str(error)) from None
             return {**result, "changed": False, "result": self._task.args.get("result")}
+        if self._task.async_val:
+            return {**result, **self._execute_module(task_vars=task_vars, wrap_async=True)}
         end_with_ansible()
         variables = task_vars or {}
         every_s = max(LOOK_EVERY_S, len(variables.get("ansible_play_hosts", ())) / HOSTS_PER_S)

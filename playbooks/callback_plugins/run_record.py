@@ -36,16 +36,18 @@ WRONG_KEY = "Host key verification failed."
 INTERRUPTED = "the run was ended in this phase, before the node had finished"
 LOST = ("failed", "unreachable")
 MEASURE = "slm_probe"
-PHASES = {MEASURE: "probe", "rollback": "rollback"}  # where a play does more than its name says
+ROLLBACK = "rollback"
+PHASES = {MEASURE: "probe", f"{MEASURE}_wait": "probe", ROLLBACK: "rollback"}  # where a play does more than it says
 
 
 @dataclass
 class Row:
-    """`phase` is where the state was reached."""
+    """`phase` is where the state was reached; after `put_back` the node is no longer as it was measured."""
 
     state: str
     phase: str = ""
     reason: str = ""
+    put_back: bool = False
 
 
 def now() -> str:
@@ -134,6 +136,7 @@ class CallbackModule(CallbackBase):
         row = self.rows.get(result._host.get_name())
         if row and row.state == "ok":
             row.phase = self.phase
+            row.put_back |= result._task.action == ROLLBACK and bool(result._result.get("changed"))
             self.done.setdefault(self.phase)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:

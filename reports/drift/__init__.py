@@ -29,6 +29,12 @@ NAMED = 20  # hosts
 SAID = 6  # findings of each
 
 
+def certificates(run: Run) -> bool:
+    """Tell whether there is a certificate to hold a node against: on the controller, or come back from a node."""
+    kept = certified.folder_of(run).glob("*.json")
+    return any(kept) or any(run.path.glob(f"hosts/*/{NODE_CERTIFICATE}"))
+
+
 def document(run: Run, folder: Path, history: History) -> dict[str, Any]:
     """Return drift.json. `folder` has the certificates."""
     before = Before(run)

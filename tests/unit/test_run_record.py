@@ -1,5 +1,7 @@
 """What the callback writes of a host that a run, by its tags, was not to measure."""
 
+from types import SimpleNamespace
+
 import pytest
 from ansible import context
 from ansible.inventory.manager import InventoryManager
@@ -58,3 +60,12 @@ def test_a_host_that_was_not_to_be_measured_is_skipped_and_what_was_done_is_said
     said = "nothing was to be measured (tags: environment, not tune); this run did: input, environment"
     assert record.told(found) == run_record.Row("skipped", "environment", said)
     assert record.told(lost) == lost
+
+
+@pytest.mark.parametrize(("action", "changed"), [("rollback", True), ("rollback", False), ("thp", True)])
+def test_a_node_whose_settings_went_back_is_told_from_one_that_kept_them(action, changed):
+    record = run_record.CallbackModule()
+    record.rows = {"n": run_record.Row("ok")}
+    host, task = SimpleNamespace(get_name=lambda: "n"), SimpleNamespace(action=action)
+    record.v2_runner_on_ok(SimpleNamespace(_result={"changed": changed}, _host=host, _task=task))
+    assert record.rows["n"].put_back is (action == "rollback" and changed)

@@ -93,7 +93,7 @@ def test_a_degraded_node_gets_one_that_says_what_is_missing(make_run, document):
         (b'{"schema_version": 2}', "its schema version is 2, and this version of Stethos reads 1"),
         (b"[" * 30 + b"]" * 30, "it is nested more than"),
         (b"\xff", "it is not valid JSON"),
-        (b'{"figures": NaN}', "NaN is no figure"),
+        (b'{"figures": NaN}', "nan is no figure"),
     ],
 )
 def test_what_is_no_certificate_is_refused_in_one_sentence(tmp_path, content, sentence):

@@ -75,7 +75,7 @@ def runs(tmp_path, gpu_document, memory):
         (folder / "run.json").write_text(json.dumps(document))
         run = run_folder.read(folder)
         if certify:
-            list(certified.certify(run, certified.folder_of(run), ()))
+            list(certified.certify(run, certified.folder_of(run)))
         if not judged:
             return None
         with history.open_(folder.parent) as opened:

@@ -272,7 +272,7 @@ def test_what_is_no_run_folder_is_said_and_left_out(make_runs):
 def test_retention_keeps_the_newest_and_the_certified_run(make_runs):
     runs = make_runs(0.5, 0.6, 0.7, 0.8, 0.9)
     run = run_folder.read(runs / "r1")
-    list(certified.certify(run, certified.folder_of(run), []))
+    list(certified.certify(run, certified.folder_of(run)))
     imported(runs)
     with history.open_(runs) as opened:
         assert opened.keep(2, history.baselines(runs)) == 2

@@ -39,12 +39,14 @@ def judge(make_run, tmp_path):
 def certify(make_run, tmp_path):
     """Return a function that certifies results by host, in a run that began at a given day."""
 
-    def run(day="21", without=(), state="ok", **hosts):
+    def run(day="21", state="ok", put_back=False, **hosts):
         times = {"started": f"2026-11-{day}T02:01:00+00:00", "finished": f"2026-11-{day}T02:03:00+00:00"}
         folder = make_run({name: {"result": {**result, **times}, "state": state} for name, result in hosts.items()})
         document = json.loads((folder / "run.json").read_text())
+        for entry in document["hosts"].values():
+            entry["put_back"] = put_back
         (folder / "run.json").write_text(json.dumps({**document, "started": f"2026-11-{day}T02:00:00+00:00"}))
-        return list(certified.certify(run_folder.read(folder), tmp_path / "certified", without))
+        return list(certified.certify(run_folder.read(folder), tmp_path / "certified"))
 
     return run
 
@@ -135,7 +137,7 @@ def test_an_older_certificate_never_replaces_a_newer_one(certify, quick, tmp_pat
 
 def test_who_is_not_certified(certify, quick, tmp_path):
     assert certify(state="failed", n=quick) == []
-    assert certify(without=["n"], n=quick) == ["n: not certified, for its settings were put back after it was measured"]
+    assert certify(put_back=True, n=quick) == ["n: not certified, for its settings were put back after it was measured"]
     assert not (tmp_path / "certified").exists()
 
 
@@ -177,7 +179,6 @@ def test_the_command_writes_what_the_summary_says(make_run, quick, tmp_path, cap
     assert summary.lines(run_folder.read(folder))[0][-len(said) :] == said
     assert (tmp_path / "certified/n.json").is_file()
     assert main(["certify", str(folder)]) == 0
-    assert main(["certify", str(folder), "--without", "n"]) == 0
     assert main(["preflight", str(tmp_path)]) == 1  # no run folder
 
 

@@ -1,0 +1,74 @@
+"""Action plugin: wait for a probe that measures by itself, say how far it is, and return its answer."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from probe_agent import progress  # noqa: E402 - found through the line above
+
+LOOK_EVERY_S = 5.0
+LOOKS_PER_S = 5  # at all nodes together; each is a process here
+LIMIT_BYTES = 8192
+ASYNC_STATUS = "ansible.legacy.async_status"
+
+
+class ActionModule(ActionBase):
+    """Takes `job`, what starting the probe returned, and `progress`, the file in which the probe says where it is."""
+
+    _VALID_ARGS = frozenset(("job", "progress"))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        watched = min(variables["ansible_forks"], len(variables["ansible_play_hosts"]))
+        every_s = max(LOOK_EVERY_S, watched / LOOKS_PER_S)
+        job, host, shown = self._task.args["job"], variables["inventory_hostname"], None
+        while True:
+            answer, state = self._look(job["results_file"])
+            if not running(answer):
+                break
+            said = line(host, state)
+            if shown is not None and said not in ("", shown):  # what lies there at first may be from an earlier run
+                Display().display(said)
+            shown = said
+            time.sleep(every_s)
+        where = {"jid": job["ansible_job_id"], "_async_dir": str(Path(job["results_file"]).parent)}
+        done = self._execute_module(ASYNC_STATUS, {**where, "mode": "status"}, task_vars=task_vars)
+        self._execute_module(ASYNC_STATUS, {**where, "mode": "cleanup"}, task_vars=task_vars)
+        return {**result, **done}
+
+    def _look(self, answer: str) -> tuple[str, str]:
+        """Return the beginnings of two files on the node: what the module answered, and how far its probe is."""
+        files = map(shlex.quote, (answer, self._task.args["progress"]))
+        done = self._low_level_execute_command("; echo; ".join(f"head -c {LIMIT_BYTES} {file}" for file in files))
+        lines = done["stdout"].split("\n")
+        if not lines[0]:
+            raise AnsibleActionFail(f"the probe's job is no longer on the node: {' '.join(done['stderr'].split())}")
+        return lines[0], "".join(lines[1:])
+
+
+def running(answer: str) -> bool:
+    """Tell from a job's file whether its module still runs: until it answers, that only says that it was started."""
+    try:
+        return "started" in json.loads(answer)
+    except ValueError:  # an answer that is longer than what was read
+        return False
+
+
+def line(host: str, state: str) -> str:
+    try:
+        found = json.loads(state)
+        return "" if found["finished"] else progress.line(host, found)
+    except Exception:  # whatever a node writes
+        return ""

@@ -1,0 +1,83 @@
+"""What a run ends with, on the controller: judged, rendered, certified and recorded by one process."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import certified, drift, fleet, history, preflight, render, run_folder, schema, summary
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`code` is an exit status: 0 healthy, 1 could not tell, 2 unhealthy or drifted."""
+
+    code: int
+    sentences: list[str]
+
+
+def drifted(path: Path) -> Verdict:
+    """Hold each node as it was found against its certificate, and write drift.json."""
+    run = run_folder.read(path)
+    folder = certified.folder_of(run)
+    with history.open_(folder.parent) as opened:
+        found = drift.document(run, folder, opened)
+    schema.check("drift", found)
+    (run.path / drift.NAME).write_text(json.dumps(found, indent=1) + "\n")
+    return Verdict(found["code"], [*opened.said, *drift.sentences(found)])
+
+
+def fit(path: Path) -> Verdict:
+    """Tell from quick results which nodes are fit, and write preflight.json."""
+    run = run_folder.read(path)
+    found = preflight.document(run, certified.folder_of(run), datetime.datetime.now(datetime.UTC))
+    (run.path / preflight.NAME).write_text(json.dumps(found, indent=1) + "\n")
+    return Verdict(found["code"], preflight.sentences(found))
+
+
+def summed_up(path: Path) -> Verdict:
+    """Say where the report is and what came of the run."""
+    lines, rows = summary.lines(run_folder.read(path))
+    return Verdict(0 if fleet.healthy(rows) else 1, lines)
+
+
+def certify(path: Path) -> list[str]:
+    """Keep the certificate of each host that is ok beside the run folder. Returns a sentence for each."""
+    run = run_folder.read(path)
+    return list(certified.certify(run, certified.folder_of(run)))
+
+
+def record(path: Path) -> list[str]:
+    """Keep a run's certificates and figures in the history beside its folder. Returns what is to be said of it."""
+    run = run_folder.read(path)
+    with history.open_(run.path.absolute().resolve().parent) as opened:
+        new = opened.record(run)
+        return [*opened.said, f"{run.run_id}: {'recorded' if new else 'was recorded already'}"]
+
+
+VERDICTS: dict[str, Callable[[Path], Verdict]] = {"summary": summed_up, "drift": drifted, "preflight": fit}
+
+
+def conclude(path: Path, by: str) -> tuple[Verdict, list[str]]:
+    """Return the verdict of a run's playbook, and what else is to be said. A run that tuned is summed up when it ends;
+    what drift.yml and preflight.yml ask stands on the pages, so it is judged before. Raises OSError or ValueError.
+    """
+    if by != "summary":
+        verdict = _tried(VERDICTS[by], path)
+        render.render(run_folder.read(path))
+        return verdict, record(path)
+    said = _tried(drifted, path).sentences if drift.certificates(run_folder.read(path)) else []
+    render.render(run_folder.read(path))
+    said += [*certify(path), *record(path)]
+    return summed_up(path), said
+
+
+def _tried(judge: Callable[[Path], Verdict], path: Path) -> Verdict:
+    """Judge; where that cannot be done, the pages are written all the same."""
+    try:
+        return judge(path)
+    except (OSError, ValueError) as error:
+        return Verdict(1, [str(error)])
