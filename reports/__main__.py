@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("drift", _drift),
         ("regressions", _regressions),
         ("record", _record),
+        ("doubtful", _doubtful),
         ("conclude", _conclude),
     ):
         described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -51,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         described.set_defaults(command=command)
         if name == "conclude":
             described.add_argument("--by", choices=conclude.VERDICTS, default="summary", help="whose verdict counts")
+        if name == "doubtful":
+            described.add_argument("--by", choices=["drift", "preflight"], required=True, help="whose limits count")
         if name == "regressions":
             described.add_argument("hosts", nargs="+", help="inventory names")
     merged = commands.add_parser("merge", help=_merge.__doc__, description=_merge.__doc__)
@@ -109,6 +112,12 @@ def _drift(chosen: argparse.Namespace) -> int:
 def _record(chosen: argparse.Namespace) -> int:
     """Keep a run's certificates and figures in the history beside its folder; once, however often it is called."""
     _say(conclude.record(chosen.run))
+    return 0
+
+
+def _doubtful(chosen: argparse.Namespace) -> int:
+    """Print, as JSON, the hosts with a figure beyond its limit: each is measured again before that counts."""
+    print(json.dumps(conclude.doubtful(chosen.run, chosen.by)))
     return 0
 
 

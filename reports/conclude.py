@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import certified, drift, fleet, history, preflight, render, run_folder, schema, summary
 
@@ -21,13 +22,17 @@ class Verdict:
 
 def drifted(path: Path) -> Verdict:
     """Hold each node as it was found against its certificate, and write drift.json."""
+    found, said = _drift(path)
+    schema.check("drift", found)
+    (path / drift.NAME).write_text(json.dumps(found, indent=1) + "\n")
+    return Verdict(found["code"], [*said, *drift.sentences(found)])
+
+
+def _drift(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     run = run_folder.read(path)
     folder = certified.folder_of(run)
     with history.open_(folder.parent) as opened:
-        found = drift.document(run, folder, opened)
-    schema.check("drift", found)
-    (run.path / drift.NAME).write_text(json.dumps(found, indent=1) + "\n")
-    return Verdict(found["code"], [*opened.said, *drift.sentences(found)])
+        return drift.document(run, folder, opened), opened.said
 
 
 def fit(path: Path) -> Verdict:
@@ -36,6 +41,14 @@ def fit(path: Path) -> Verdict:
     found = preflight.document(run, certified.folder_of(run), datetime.datetime.now(datetime.UTC))
     (run.path / preflight.NAME).write_text(json.dumps(found, indent=1) + "\n")
     return Verdict(found["code"], preflight.sentences(found))
+
+
+def doubtful(path: Path, by: str) -> list[str]:
+    """Return the hosts with a figure that the verdict would hold against them, which another run may not show."""
+    if by == "drift":
+        return drift.doubtful(_drift(path)[0])
+    run = run_folder.read(path)
+    return preflight.doubtful(run, certified.folder_of(run), datetime.datetime.now(datetime.UTC))
 
 
 def summed_up(path: Path) -> Verdict:

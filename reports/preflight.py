@@ -34,6 +34,16 @@ def document(run: Run, folder: Path, now: datetime.datetime) -> dict[str, Any]:
     return {"schema_version": 1, "run_id": run.run_id, "code": _worst(hosts), "hosts": hosts}
 
 
+def doubtful(run: Run, folder: Path, now: datetime.datetime) -> list[str]:
+    """Return the hosts with a figure beyond its limit: worth another look before a node is called unfit."""
+    kept = list(certified.known(folder))
+    return [
+        host.name
+        for host in run.hosts()
+        if any(each.word == UNFIT and each.subject in NAMES for each in _judged(run, host, folder, kept, now)[1])
+    ]
+
+
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """Say how many nodes are fit, and of each other one why not."""
     hosts = {name: mapping(host) for name, host in mapping(found.get("hosts")).items()}
@@ -49,20 +59,26 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
 
 
 def _host(run: Run, host: Host, folder: Path, kept: Sequence[Certificate], now: datetime.datetime) -> dict[str, Any]:
-    against, findings = "nothing", list(_lost(host))
-    if host.result:
-        raw = run_folder.load(run.path / "hosts" / host.name / "result.json")
-        against, baseline, doubts = _baseline(host, folder, kept, now)
-        judged = preflight.judge(raw, baseline, now)
-        findings += [*doubts, *(each for each in judged if not (doubts and each.word == NO_BASELINE))]
-        first = baseline is None and not doubts and preflight.exit_code(findings) == 0
-        if first and certificate.earned(host, "ok"):
-            said = certified.keep(folder, certificate.document(run, host))
-            findings.append(Finding("first baseline", NO_BASELINE, f"recorded, for the next time: {said}"))
-    elif not findings:
-        findings.append(Finding("result", UNKNOWN, "no result came back from this node"))
+    against, findings, first = _judged(run, host, folder, kept, now)
+    if first and certificate.earned(host, "ok"):
+        said = certified.keep(folder, certificate.document(run, host))
+        findings.append(Finding("first baseline", NO_BASELINE, f"recorded, for the next time: {said}"))
     code = preflight.exit_code(findings)
     return {"code": code, "against": against, "findings": [asdict(finding) for finding in findings]}
+
+
+def _judged(
+    run: Run, host: Host, folder: Path, kept: Sequence[Certificate], now: datetime.datetime
+) -> tuple[str, list[Finding], bool]:
+    """Return what a node is held against, what is found, and whether it is healthy and has no baseline yet."""
+    found = list(_lost(host))
+    if not host.result:
+        return "nothing", found or [Finding("result", UNKNOWN, "no result came back from this node")], False
+    raw = run_folder.load(run.path / "hosts" / host.name / "result.json")
+    against, baseline, doubts = _baseline(host, folder, kept, now)
+    judged = preflight.judge(raw, baseline, now, run.again(host))
+    found += [*doubts, *(each for each in judged if not (doubts and each.word == NO_BASELINE))]
+    return against, found, baseline is None and not doubts and preflight.exit_code(found) == 0
 
 
 def _lost(host: Host) -> Iterator[Finding]:

@@ -75,6 +75,7 @@ class Host:
     reason: str
     baseline: Measurement | None = None
     result: Measurement | None = None
+    again: Measurement | None = None  # a second quick run, after a first one with a figure beyond its limit
     broken: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     raw: tuple[str, ...] = ()  # the files that came back, readable or not
@@ -125,6 +126,10 @@ class Run:
         measured = (("baseline", host.baseline), ("result", host.result))
         doubts = [doubt for part, found in measured if found and (doubt := _doubt(self, part, found))]
         return replace(host, doubts=tuple(doubts), drift=mapping(mapping(self.drift.get("hosts")).get(name)))
+
+    def again(self, host: Host) -> Any:
+        """Return the second quick run of a host as the node wrote it, None where none was needed."""
+        return load(self.path / "hosts" / host.name / "again.json") if host.again else None
 
     @cached_property
     def drift(self) -> dict[str, Any]:
@@ -199,7 +204,7 @@ def _host(run: Path, name: str, entry: dict[str, Any]) -> Host:
         return Host(name, **known, broken=("its folder is a symbolic link, which is not followed",), linked=True)
     found: dict[str, Measurement] = {}
     broken, raw = [], []
-    for part in ("baseline", "result"):
+    for part in ("baseline", "result", "again"):
         try:
             found[part] = measurement(folder / f"{part}.json")
         except FileNotFoundError:

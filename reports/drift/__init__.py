@@ -21,7 +21,7 @@ from ..history import History
 from ..loose import mapping, mappings
 from ..run_folder import Host, Measurement, Run
 from . import configuration, performance, versions
-from .kinds import CONFIGURATION, DRIFTED, RUN, UNKNOWN, Finding, Node, code, node, word
+from .kinds import CONFIGURATION, DRIFTED, PERFORMANCE, RUN, UNKNOWN, Finding, Node, code, node, word
 
 NAME, STATE, NODE_CERTIFICATE = run_folder.DRIFT, "state.json", "node-certificate.json"
 LOOK_BACK = 50  # runs in which a host is looked for
@@ -45,6 +45,17 @@ def document(run: Run, folder: Path, history: History) -> dict[str, Any]:
         "code": max((host["code"] for host in hosts.values()), default=1),
         "hosts": hosts,
     }
+
+
+def doubtful(found: Mapping[str, Any]) -> list[str]:
+    """Return the hosts of drift.json with a figure that drifted: worth another look before anybody is called."""
+    return [
+        name
+        for name, host in mapping(found.get("hosts")).items()
+        if any(
+            (each.get("kind"), each.get("word")) == (PERFORMANCE, DRIFTED) for each in mappings(host.get("findings"))
+        )
+    ]
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
@@ -181,11 +192,12 @@ def _state(run: Run, host: Host, measured: Measurement | None) -> Node | None:
 def _performance(
     run: Run, host: Host, name: str | None, measured: Measurement, own: Certificate, history: History
 ) -> tuple[list[performance.Figure], list[Finding]]:
+    again = host.again if measured is host.result else None
     known = performance.figures(
-        run, measured, own, lambda figure: history.points(host.name, figure, measured.fingerprint_id)
+        run, measured, again, own, lambda figure: history.points(host.name, figure, measured.fingerprint_id)
     )
     raw = run_folder.load(run.path / "hosts" / host.name / str(name))
-    return known, performance.findings(raw, own, known)
+    return known, performance.findings(raw, run.again(host) if again else None, own, known)
 
 
 def _after(host: Host, measured: Measurement | None, found: Sequence[Finding]) -> Iterator[Finding]:

@@ -47,20 +47,23 @@ class Figure:
         }
 
 
-def figures(run: Run, measured: Measurement, certified: Certificate, past: Past) -> list[Figure]:
-    """Return the figures by which a node is judged, those that this measurement has."""
-    limits = mapping(certified.document.get("limits"))
-    found = []
+def figures(
+    run: Run, measured: Measurement, again: Measurement | None, certified: Certificate, past: Past
+) -> list[Figure]:
+    """Return the figures by which a node is judged, those that this measurement has; of two runs the better ones."""
+    limits, found = mapping(certified.document.get("limits")), []
+    second = {each.name: each.median for each in headlines.of(again)} if again else {}
     for each in (each for each in headlines.of(measured) if each.name in quick.NAMES):
         before = [point for point in past(each.name) if point.run_id != run.run_id]
-        now = Point(run.run_id, run.started, each.median)
+        better = min if each.lower_is_better else max
+        now = Point(run.run_id, run.started, better(each.median, second.get(each.name, each.median)))
         known = mapping(limits.get(each.name))
         found.append(
             Figure(
                 each.name,
                 each.title,
                 each.lower_is_better,
-                each.median,
+                now.value,
                 known.get("centre"),
                 known.get("limit"),
                 trend.judge(each.name, before, now, each.lower_is_better),
@@ -70,8 +73,10 @@ def figures(run: Run, measured: Measurement, certified: Certificate, past: Past)
     return found
 
 
-def findings(raw: dict[str, Any], certified: Certificate, known: Sequence[Figure]) -> list[Finding]:
-    """Return what is worse. `raw` is the result as the node wrote it; a busy node is not told from a slow one."""
+def findings(
+    raw: dict[str, Any], again: dict[str, Any] | None, certified: Certificate, known: Sequence[Figure]
+) -> list[Finding]:
+    """Return what is worse. `raw` and `again` are results as the node wrote them, the second there in case of doubt."""
     busy, titles = preflight.busy_with(raw), {figure.name: figure for figure in known}
     found = {
         each.subject: Finding(
@@ -81,7 +86,7 @@ def findings(raw: dict[str, Any], certified: Certificate, known: Sequence[Figure
             each.sentence,
             *(_shown(titles.get(each.subject))),
         )
-        for each in preflight.figures_against(raw, dict(certified.document))
+        for each in preflight.figures_against(raw, dict(certified.document), again)
         if each.word != preflight.FIT
     }
     for figure in known:

@@ -117,6 +117,22 @@ def test_growing_memory_is_unfit_and_a_little_is_not(result, certificate):
     )
 
 
+def test_a_figure_counts_where_both_of_two_runs_are_beyond_its_limit(result, certificate):
+    slow = copy.deepcopy(result)
+    for row in slow["probes"]["load"]["samples"]:
+        row["load_s"] *= 3
+
+    def unfit(first, again):
+        found = preflight.judge(first, certificate, NOW, again)
+        return {each.subject: each.sentence for each in found if each.word == preflight.UNFIT}
+
+    assert set(unfit(slow, None)) == {"cold_load_s", "warm_load_s"}
+    assert unfit(slow, result) == unfit(result, slow) == {}
+    assert "at best, in two runs, and must be at most" in unfit(slow, slow)["cold_load_s"]
+    slow["probes"]["load"]["evidence"]["eviction_worked"] = False  # then its cold loads were none
+    assert unfit(slow, slow).keys() == {"warm_load_s"}
+
+
 def test_a_slow_figure_of_a_busy_node_tells_nothing_but_its_memory_does(result, certificate):
     for row in result["probes"]["load"]["samples"]:
         row["weights_s"] *= 9

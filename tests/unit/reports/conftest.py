@@ -53,14 +53,14 @@ def cpu_document(document):
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Write a run folder: hosts by name, each a dict of run.json's fields and the files `baseline` and `result`."""
+    """Write a run folder: hosts by name, each a dict of run.json's fields and its files."""
 
     def make(hosts):
         folder = tmp_path / "made"
         entries = {}
         for name, host in hosts.items():
             parts = copy.copy(host)
-            for part in ("baseline", "result"):
+            for part in ("baseline", "result", "again"):
                 content = parts.pop(part, None)
                 if content is not None:
                     place = folder / "hosts" / name

@@ -1,5 +1,6 @@
 """The end of a run in one process: what is written, what is said where, and whose verdict is the exit status."""
 
+import copy
 import json
 
 import pytest
@@ -44,3 +45,24 @@ def test_a_node_that_was_put_back_is_not_certified(sample_run, capsys):
     main(["conclude", str(sample_run)])
     assert "node1: not certified, for its settings were put back after it was measured" in capsys.readouterr().err
     assert not (sample_run.parent / "certified").exists()
+
+
+@pytest.mark.parametrize("by", ["drift", "preflight"])
+def test_a_node_with_a_slow_figure_is_measured_again_and_what_goes_away_is_not_held_against_it(
+    make_run, gpu_document, capsys, by
+):
+    conclude.certify(make_run({"slow": {"result": gpu_document}, "sound": {"result": gpu_document}}))
+    slow = copy.deepcopy(gpu_document)
+    for row in slow["probes"]["load"]["samples"]:
+        row["load_s"] *= 3
+    run = make_run({"slow": {"result": slow}, "sound": {"result": gpu_document}})
+    assert main(["doubtful", str(run), "--by", by]) == 0
+    assert json.loads(capsys.readouterr().out) == ["slow"]
+    assert main([by, str(run)]) == 2
+    capsys.readouterr()
+    make_run({"slow": {"result": slow, "again": slow}, "sound": {"result": gpu_document}})
+    assert main([by, str(run)]) == 2
+    assert "cold_load_s" in (said := capsys.readouterr().out)
+    assert "at best, in two runs" in said
+    make_run({"slow": {"result": slow, "again": gpu_document}, "sound": {"result": gpu_document}})
+    assert main([by, str(run)]) == 0
