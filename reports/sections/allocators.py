@@ -271,9 +271,9 @@ def of_arm(measurement: Measurement, arm: str) -> list[dict[str, Any]]:
 
 
 def _named(effect: Effect) -> str:
-    """As in `jemalloc (first token −11 %)`; of what was not called only the name."""
-    change = f" ({effect.metric.title} {figures.percent(percent(effect.estimate.mean))} %)"
-    return f"{effect.arm}{change if effect.verdict in CALLED else ''}"
+    """As in `jemalloc (first token −11 %)`; of what was not called without the figure."""
+    change = f" {figures.percent(percent(effect.estimate.mean))} %" if effect.verdict in CALLED else ""
+    return f"{effect.arm} ({effect.metric.title}{change})"
 
 
 def _rounded(log_ratio: float | None) -> float | None:
