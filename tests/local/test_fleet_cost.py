@@ -1,4 +1,6 @@
-"""What a whole run asks of a node that is as the inventory wants it."""
+"""What a whole run asks of a node that is as the inventory wants it, and how many nodes it takes at once."""
+
+import pytest
 
 from bench import fleet
 
@@ -12,3 +14,22 @@ def test_a_converged_node_runs_few_modules(playbook, tmp_path):
     ran = fleet.executions(tmp_path)
     assert ran["slm_probe"] == 2
     assert sum(ran.values()) <= MODULES_MOST, ran
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_no_more_nodes_than_allowed_restart_services_at_once(playbook, tmp_path, most):
+    hosts = 4
+    environment = {**fleet.fleet_of(tmp_path, hosts, size_mb=0), "STETHOS_BENCH_SLOW": "service_levers"}
+    done = playbook(
+        "playbooks/tune.yml",
+        *("-i", str(tmp_path / "inventory/hosts.yml"), "--tags", "jemalloc"),
+        env=environment,
+        jemalloc_services=["vllm"],
+        jemalloc_levers=["arena-max-1"],
+        jemalloc_install=False,
+        tuning_restart_allowed=True,
+        tuning_max_unavailable=most,
+    )
+    assert done.code == 0, done.output
+    turns = (tmp_path / "turns").read_text().split()[-2 * hosts :]  # the plan in check mode goes before
+    assert (turns == ["begin", "end"] * hosts) == (most == 1), turns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 from ansible.plugins.connection import ConnectionBase
@@ -14,11 +15,13 @@ name: stub
 short_description: Answers each module from a file
 description:
   - Takes the folder from STETHOS_BENCH; a module's answer is answers/<module>.json there.
-  - Adds the module's name to executions/<host>.
+  - Adds the module's name to executions/<host>. The module that STETHOS_BENCH_SLOW names takes a second, and says in the
+    file turns when it begins and ends.
 extends_documentation_fragment: [connection_pipelining]
 """
 
 FOLDER = Path(os.environ["STETHOS_BENCH"])
+SLOW = os.environ.get("STETHOS_BENCH_SLOW")
 MODULE = re.compile(rb"ansible_module='(?:ansible\.legacy\.)?([\w.]+)'")
 PACKED = "gzip -c | base64"
 FOLDER_MADE = re.compile(r"echo ([\w.-]+)=")
@@ -45,6 +48,11 @@ class Connection(ConnectionBase):
         """Count what ran, and return what it says."""
         with (FOLDER / "executions" / str(self._play_context.remote_addr)).open("a") as file:
             file.write(f"{name}\n")
+        if name == SLOW:
+            with (FOLDER / "turns").open("a", buffering=1) as turns:
+                turns.write("begin\n")
+                time.sleep(1)
+                turns.write("end\n")
         return (FOLDER / answer).read_bytes()
 
     def put_file(self, in_path: str, out_path: str) -> None:
