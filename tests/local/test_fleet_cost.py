@@ -1,7 +1,6 @@
 """What a whole run asks of a node that is as the inventory wants it, and how many nodes it takes at once."""
 
 import pytest
-
 from bench import fleet
 
 MODULES_MOST = 30

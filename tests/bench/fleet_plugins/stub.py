@@ -15,8 +15,8 @@ name: stub
 short_description: Answers each module from a file
 description:
   - Takes the folder from STETHOS_BENCH; a module's answer is answers/<module>.json there.
-  - Adds the module's name to executions/<host>. The module that STETHOS_BENCH_SLOW names takes a second, and says in the
-    file turns when it begins and ends.
+  - Adds the module's name to executions/<host>. The module that STETHOS_BENCH_SLOW names takes a second, and
+    says in the file turns when it begins and ends.
 extends_documentation_fragment: [connection_pipelining]
 """
 
