@@ -20,7 +20,6 @@ from probe_agent import progress  # noqa: E402 - found through the line above
 LOOK_EVERY_S = 5.0
 LOOKS_PER_S = 5  # at all nodes together; each is a process here
 LIMIT_BYTES = 8192
-ASYNC_STATUS = "ansible.legacy.async_status"
 
 
 class ActionModule(ActionBase):
@@ -44,8 +43,8 @@ class ActionModule(ActionBase):
             shown = said
             time.sleep(every_s)
         where = {"jid": job["ansible_job_id"], "_async_dir": str(Path(job["results_file"]).parent)}
-        done = self._execute_module(ASYNC_STATUS, {**where, "mode": "status"}, task_vars=task_vars)
-        self._execute_module(ASYNC_STATUS, {**where, "mode": "cleanup"}, task_vars=task_vars)
+        done = self._execute_module("ansible.legacy.async_status", where, task_vars=task_vars)
+        self._low_level_execute_command(f"rm -f {shlex.quote(job['results_file'])}")
         return {**result, **done}
 
     def _look(self, answer: str) -> tuple[str, str]:

@@ -38,6 +38,7 @@ PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 PLUGINS = Path(__file__).with_name("fleet_plugins")
 RESULT = ROOT / "tests/unit/reports/samples/run/hosts/node1/result.json"
 LOOK_EVERY_S = 2.0
+JOB = "/stub/job"  # as the connection plugin knows it
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def answers(result: bytes) -> dict[str, dict[str, Any]]:
     unread = {"services_not_verified": "", "not_verified": ""}
     state = {"host_memory": memory, "origins": {}, "written": {}, "inventory": [], "services": [], **unread}
     probe = {"status": "ok", "reason": "", "headline": {"cold_load_s": 0.64, "warm_load_s": 0.31}}
+    measured = {"changed": False, "result": "/r", "probes": {"load": probe, "serving": probe}, "resumed": []}
     return {
         "node_state": {"changed": False, "state": state},
         "stat": {"changed": False, "stat": {"exists": False}},  # of a certificate on the node
@@ -93,7 +95,9 @@ def answers(result: bytes) -> dict[str, dict[str, Any]]:
         "hugetlbfs": nothing,
         "service_levers": {**nothing, "restart_owed": [], "missing": {}, "services": []},
         "probe_environment": {"changed": False, "python": "/usr/bin/python3", "agent": "/a", "device": "cpu"},
-        "slm_probe": {"changed": False, "result": "/r", "probes": {"load": probe, "serving": probe}, "resumed": []},
+        "slm_probe": measured,
+        "async_wrapper": {"started": True, "finished": False, "ansible_job_id": "job", "results_file": JOB},
+        "async_status": {**measured, "started": True, "finished": True, "ansible_job_id": "job"},
         "slurp": {"changed": False, "encoding": "base64", "content": base64.b64encode(result).decode()},
         "small_file": {"changed": True, "dest": "/c"},
         "rollback": {"changed": False, "restored": [], "left": []},

@@ -8,7 +8,7 @@ import pytest
 from bed import Node
 from support import wait_for
 
-DEADLINE_S = 40
+DEADLINE_S = 25
 VARIABLES = {"probe_probes": ["load", "curves"], "probe_deadline_s": DEADLINE_S, "probe_profile": "quick"}
 PROBES = ("--forks", "1", "--skip-tags", "baseline,tune,pressure")
 

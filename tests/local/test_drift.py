@@ -211,11 +211,11 @@ def test_a_slowed_disk_and_a_slowed_cpu_are_found(drift, folder):
     document = json.loads(path.read_text())
     earlier = [json.loads(run.read_text())["hosts"]["local"] for run in (folder / "runs").glob("2*/drift.json")]
     values = [judged["figures"][COMPUTED]["value"] for judged in earlier if COMPUTED in judged["figures"]]
-    document["limits"][COMPUTED]["limit"] = 1.5 * min(values)  # two CPUs are worth more than twice 0.6
+    document["limits"][COMPUTED]["limit"] = 1.4 * min(values)
     with (
         file_of(path, json.dumps(document)),
         reading_at_most(limit_of(folder, READ_COLD) * 2**30 / 2),
-        computing_at_most(0.6),
+        computing_at_most(0.8),
     ):
         code, judged, output = drift()
     said = {each["what"]: each["sentence"] for each in judged["findings"]}

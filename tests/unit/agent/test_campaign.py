@@ -139,7 +139,9 @@ with campaign.Loans(Path(sys.argv[1])) as settings, settings.of(Arm("a", "a", se
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_the_guard_gives_back_what_a_killed_borrower_held(knob, tmp_path, number):
     command = [sys.executable, "-c", BORROWER, tmp_path, knob]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as borrower:
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # which a background job ignores
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **output, **heeding) as borrower:
         assert borrower.stdout.readline() == "lent\n"
         assert knob.read_text() == "2"
         os.kill(borrower.pid, number)
