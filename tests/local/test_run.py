@@ -118,7 +118,12 @@ def inventory(tmp_path):
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     hosts = {"here": local, "dead": closed, "resting": closed}
     path = tmp_path / "inventory.yml"
-    path.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": {"tuning_keep": False, **LOAD_ONLY}}}))
+    variables = {
+        "tuning_keep": False,
+        "probe_state": str(tmp_path / "state"),
+        **LOAD_ONLY,
+    }  # no certificate of `here` stays
+    path.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": variables}}))
     return path
 
 
