@@ -49,4 +49,4 @@ def test_all_are_measured_at_once_and_each_has_its_row(nodes):
     assert rows["sound"][0] == "ok", rows
     assert rows["killed"][:2] == ("failed", "probe"), rows
     assert "the agent was killed by SIGKILL while measuring curves" in rows["killed"][2]
-    assert {name: jobs(nodes.nodes[name]) for name in before} == before
+    assert all(set(jobs(nodes.nodes[name])) <= set(before[name]) for name in before)
