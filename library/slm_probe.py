@@ -62,7 +62,6 @@ resumed:
   returned: when measured
 """
 
-import ctypes
 import json
 import os
 import select
@@ -74,8 +73,8 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.probe_agent import foreign, resume
 from ansible.module_utils.probe_agent import spec as specs
+from ansible.module_utils.probe_agent.host import parent
 
-PR_SET_PDEATHSIG = 1
 GRACE_S = 30  # the agent ends itself at its deadline; this is for one that cannot
 LEAVES_WITHIN_S = 15  # once it was asked to
 ARGUMENTS = {
@@ -95,11 +94,6 @@ def nobody_listens() -> bool:
     answer = select.poll()
     answer.register(1, 0)
     return any(state & (select.POLLERR | select.POLLHUP) for _, state in answer.poll(0))
-
-
-def end_with_us() -> None:
-    """Ask the kernel to end the agent when this module is killed, so that no probe outlives its run."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def forget(file: Path) -> None:
@@ -139,7 +133,7 @@ def measure(params: dict, spec: specs.Spec) -> tuple[int, str, int]:
             "PYTHONPATH": os.pathsep.join(filter(None, [params["agent"], os.environ.get("PYTHONPATH")])),
         },
         stdin=subprocess.DEVNULL,
-        preexec_fn=end_with_us,
+        preexec_fn=lambda: parent.end_with_it(signal.SIGTERM),  # this module may be killed, and no probe outlives it
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 # What `line` writes.
 LINE = re.compile(r"(?P<host>.+?): (?P<phase>\w+) (?P<number>\d+)/(?P<phases>\d+)(, (?P<doing>.+))?")
+LIMIT_BYTES = 8192  # what is read of a node's file
 LONGEST_MESSAGE = 120
 ALIKE = 2.0  # steps of which the longest takes at most so many times the shortest tell of those to come
 MINUTES_FROM_S = 120
@@ -103,6 +104,15 @@ def earlier(path: Path, kind: str) -> dict[str, float]:
         if state["kind"] == kind:
             return {str(name): float(seconds) for name, seconds in state["took_s"].items()}
     return {}
+
+
+def read(host: str, text: str) -> str:
+    """Return the line of a file as a node has it, nothing once its run is over or where it is no progress."""
+    try:
+        state = json.loads(text)
+        return "" if state["finished"] else line(host, state)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return ""
 
 
 def line(host: str, state: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from . import (
     compare_command,
@@ -36,25 +36,16 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m reports", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for name, command in (
-        ("render", _render),
-        ("summary", _summary),
-        ("certify", _certify),
-        ("preflight", _preflight),
-        ("drift", _drift),
-        ("regressions", _regressions),
-        ("record", _record),
-        ("doubtful", _doubtful),
-        ("conclude", _conclude),
-    ):
-        described = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
-        described.add_argument("run", type=Path, help="a run folder, as reports/runs/latest")
+    for name, work in (*conclude.VERDICTS.items(), *conclude.KEPT.items()):
+        _of_a_run(commands, name, work.__doc__).set_defaults(command=_work, work=work)
+    for command in (_render, _regressions, _doubtful, _conclude):
+        described = _of_a_run(commands, command.__name__.removeprefix("_"), command.__doc__)
         described.set_defaults(command=command)
-        if name == "conclude":
+        if command is _conclude:
             described.add_argument("--by", choices=conclude.VERDICTS, default="summary", help="whose verdict counts")
-        if name == "doubtful":
+        if command is _doubtful:
             described.add_argument("--by", choices=["drift", "preflight"], required=True, help="whose limits count")
-        if name == "regressions":
+        if command is _regressions:
             described.add_argument("hosts", nargs="+", help="inventory names")
     merged = commands.add_parser("merge", help=_merge.__doc__, description=_merge.__doc__)
     merged.add_argument("into", type=Path, help="the run folder to write")
@@ -82,36 +73,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+def _of_a_run(commands: Any, name: str, said: str | None) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=said, description=said)
+    parser.add_argument("run", type=Path, help="a run folder, as reports/runs/latest")
+    return parser
+
+
+def _work(chosen: argparse.Namespace) -> int:
+    return _told(chosen.work(chosen.run))
+
+
 def _render(chosen: argparse.Namespace) -> int:
     """Write the pages of a run from its files."""
     render.render(run_folder.read(chosen.run))
-    return 0
-
-
-def _summary(chosen: argparse.Namespace) -> int:
-    """Print where the report is and three lines of result; status 1 when a host is neither ok nor skipped."""
-    return _told(conclude.summed_up(chosen.run))
-
-
-def _certify(chosen: argparse.Namespace) -> int:
-    """Keep the certificate of each host that is ok in certified/ beside the run folder, for a pre-flight."""
-    _say(conclude.certify(chosen.run))
-    return 0
-
-
-def _preflight(chosen: argparse.Namespace) -> int:
-    """Tell which nodes are fit, from quick results. Status 0: all, 1: cannot tell of one, 2: one is not."""
-    return _told(conclude.fit(chosen.run))
-
-
-def _drift(chosen: argparse.Namespace) -> int:
-    """Tell what drifted since each node was certified. Status 0: nothing, 1: cannot tell of a node, 2: one drifted."""
-    return _told(conclude.drifted(chosen.run))
-
-
-def _record(chosen: argparse.Namespace) -> int:
-    """Keep a run's certificates and figures in the history beside its folder; once, however often it is called."""
-    _say(conclude.record(chosen.run))
     return 0
 
 
@@ -180,7 +154,7 @@ def _run(chosen: argparse.Namespace) -> int:
     code, folder = console.run(chosen.playbook, chosen.inventory, tune, chosen.ansible)
     if folder and (folder / "run.json").is_file():
         print()
-        _summary(argparse.Namespace(run=folder))
+        _told(conclude.summed_up(folder))
     return code
 
 

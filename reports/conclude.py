@@ -14,14 +14,14 @@ from . import certified, drift, fleet, history, preflight, render, run_folder, s
 
 @dataclass(frozen=True)
 class Verdict:
-    """`code` is an exit status: 0 healthy, 1 could not tell, 2 unhealthy or drifted."""
+    """What is to be said, and an exit status: 0 healthy or not asked, 1 could not tell, 2 unhealthy or drifted."""
 
     code: int
     sentences: list[str]
 
 
 def drifted(path: Path) -> Verdict:
-    """Hold each node as it was found against its certificate, and write drift.json."""
+    """Tell what drifted since each node was certified. Status 0: nothing, 1: cannot tell of a node, 2: one drifted."""
     found, said = _drift(path)
     schema.check("drift", found)
     (path / drift.NAME).write_text(json.dumps(found, indent=1) + "\n")
@@ -36,7 +36,7 @@ def _drift(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def fit(path: Path) -> Verdict:
-    """Tell from quick results which nodes are fit, and write preflight.json."""
+    """Tell which nodes are fit, from quick results. Status 0: all, 1: cannot tell of one, 2: one is not."""
     run = run_folder.read(path)
     found = preflight.document(run, certified.folder_of(run), datetime.datetime.now(datetime.UTC))
     (run.path / preflight.NAME).write_text(json.dumps(found, indent=1) + "\n")
@@ -52,26 +52,27 @@ def doubtful(path: Path, by: str) -> list[str]:
 
 
 def summed_up(path: Path) -> Verdict:
-    """Say where the report is and what came of the run."""
+    """Print where the report is and three lines of result; status 1 when a host is neither ok nor skipped."""
     lines, rows = summary.lines(run_folder.read(path))
     return Verdict(0 if fleet.healthy(rows) else 1, lines)
 
 
-def certify(path: Path) -> list[str]:
-    """Keep the certificate of each host that is ok beside the run folder. Returns a sentence for each."""
+def certify(path: Path) -> Verdict:
+    """Keep the certificate of each host that is ok in certified/ beside the run folder, for a pre-flight."""
     run = run_folder.read(path)
-    return list(certified.certify(run, certified.folder_of(run)))
+    return Verdict(0, list(certified.certify(run, certified.folder_of(run))))
 
 
-def record(path: Path) -> list[str]:
-    """Keep a run's certificates and figures in the history beside its folder. Returns what is to be said of it."""
+def record(path: Path) -> Verdict:
+    """Keep a run's certificates and figures in the history beside its folder; once, however often it is called."""
     run = run_folder.read(path)
     with history.open_(run.path.absolute().resolve().parent) as opened:
         new = opened.record(run)
-        return [*opened.said, f"{run.run_id}: {'recorded' if new else 'was recorded already'}"]
+        return Verdict(0, [*opened.said, f"{run.run_id}: {'recorded' if new else 'was recorded already'}"])
 
 
 VERDICTS: dict[str, Callable[[Path], Verdict]] = {"summary": summed_up, "drift": drifted, "preflight": fit}
+KEPT: dict[str, Callable[[Path], Verdict]] = {"certify": certify, "record": record}
 
 
 def conclude(path: Path, by: str) -> tuple[Verdict, list[str]]:
@@ -81,10 +82,10 @@ def conclude(path: Path, by: str) -> tuple[Verdict, list[str]]:
     if by != "summary":
         verdict = _tried(VERDICTS[by], path)
         render.render(run_folder.read(path))
-        return verdict, record(path)
+        return verdict, record(path).sentences
     said = _tried(drifted, path).sentences if drift.certificates(run_folder.read(path)) else []
     render.render(run_folder.read(path))
-    said += [*certify(path), *record(path)]
+    said += [*certify(path).sentences, *record(path).sentences]
     return summed_up(path), said
 
 

@@ -6,7 +6,6 @@ With `async`, the module is started and left to measure by itself; slm_probe_wai
 from __future__ import annotations
 
 import copy
-import ctypes
 import json
 import shlex
 import signal
@@ -24,12 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from probe_agent import progress  # noqa: E402 - found through the line above
 from probe_agent import spec as specs  # noqa: E402
+from probe_agent.host import parent  # noqa: E402
 
 LOOK_EVERY_S = 5.0
 HOSTS_PER_S = 2  # looks at all nodes together; each is a session on its node and a process here
-LIMIT_BYTES = 8192
 WAIT_S = 2.0
-PR_SET_PDEATHSIG = 1
 
 
 class Watch:
@@ -60,18 +58,9 @@ class Watch:
     def _line(self) -> str:
         """Return where the node's probe stands, nothing where that cannot be told: the measurement goes on."""
         try:
-            state = json.loads(self.look())
-            return "" if state["finished"] else progress.line(self.host, state)
-        except Exception:  # whatever a connection raises, or a node writes
+            return progress.read(self.host, self.look())
+        except Exception:  # whatever a connection raises
             return ""
-
-
-def end_with_ansible() -> None:
-    """Have this worker end when Ansible is killed, and its connection with it: then the node ends its probe.
-
-    A worker has a session of its own, so that what ends the whole terminal does not reach it.
-    """
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class ActionModule(ActionBase):
@@ -93,7 +82,9 @@ class ActionModule(ActionBase):
             return {**result, "changed": False, "result": self._task.args.get("result")}
         if self._task.async_val:
             return {**result, **self._execute_module(task_vars=task_vars, wrap_async=True)}
-        end_with_ansible()
+        # A worker has a session of its own, so that what ends the whole terminal does not reach it. When Ansible is
+        # killed, it ends, and its connection with it: then the node ends its probe.
+        parent.end_with_it(signal.SIGTERM)
         variables = task_vars or {}
         every_s = max(LOOK_EVERY_S, len(variables.get("ansible_play_hosts", ())) / HOSTS_PER_S)
         with Watch(variables.get("inventory_hostname", ""), every_s, self._look(), Display().display):
@@ -105,7 +96,7 @@ class ActionModule(ActionBase):
 
         def look() -> str:
             file = Path(self._task.args["result"]).with_name("progress.json")
-            command = f"head -c {LIMIT_BYTES} {shlex.quote(str(file))}"
+            command = f"head -c {progress.LIMIT_BYTES} {shlex.quote(str(file))}"
             return connection.exec_command(command, sudoable=False)[1].decode()
 
         return look

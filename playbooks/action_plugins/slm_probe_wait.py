@@ -19,7 +19,6 @@ from probe_agent import progress  # noqa: E402 - found through the line above
 
 LOOK_EVERY_S = 5.0
 LOOKS_PER_S = 5  # at all nodes together; each is a process here
-LIMIT_BYTES = 8192
 
 
 class ActionModule(ActionBase):
@@ -37,7 +36,7 @@ class ActionModule(ActionBase):
             answer, state = self._look(job["results_file"])
             if not running(answer):
                 break
-            said = line(host, state)
+            said = progress.read(host, state)
             if shown is not None and said not in ("", shown):  # what lies there at first may be from an earlier run
                 Display().display(said)
             shown = said
@@ -49,8 +48,9 @@ class ActionModule(ActionBase):
 
     def _look(self, answer: str) -> tuple[str, str]:
         """Return the beginnings of two files on the node: what the module answered, and how far its probe is."""
-        files = map(shlex.quote, (answer, self._task.args["progress"]))
-        done = self._low_level_execute_command("; echo; ".join(f"head -c {LIMIT_BYTES} {file}" for file in files))
+        read = f"head -c {progress.LIMIT_BYTES} "
+        commands = [read + shlex.quote(file) for file in (answer, self._task.args["progress"])]
+        done = self._low_level_execute_command("; echo; ".join(commands))
         lines = done["stdout"].split("\n")
         if not lines[0]:
             raise AnsibleActionFail(f"the probe's job is no longer on the node: {' '.join(done['stderr'].split())}")
@@ -63,11 +63,3 @@ def running(answer: str) -> bool:
         return "started" in json.loads(answer)
     except ValueError:  # an answer that is longer than what was read
         return False
-
-
-def line(host: str, state: str) -> str:
-    try:
-        found = json.loads(state)
-        return "" if found["finished"] else progress.line(host, found)
-    except Exception:  # whatever a node writes
-        return ""

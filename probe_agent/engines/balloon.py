@@ -7,7 +7,6 @@ short: it is the first to be killed for want of memory, and the kernel ends it w
 
 from __future__ import annotations
 
-import ctypes
 import json
 import mmap
 import os
@@ -20,8 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..host import cgroup, meminfo, pagecache, process
-from .child import PR_SET_PDEATHSIG
+from ..host import cgroup, meminfo, pagecache, parent, process
 from .fresh import ProcessFailed, last_words, python_path
 
 MIB = 1 << 20
@@ -116,7 +114,7 @@ class Balloon:
 
 
 def main() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent.end_with_it()
     Path("/proc/self/oom_score_adj").write_text("1000")
     job = Job(**json.loads(sys.argv[1]))
     group, before = Path(job.group), _anonymous()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-PR_SET_PDEATHSIG = 1
+from ..host import parent
 
 
 def main(measure: Callable[[dict[str, Any], Callable[[str], None]], dict[str, Any]]) -> None:
     """Run `measure(job, stage)` and send its reply; a stage ends when `stage` is called with its name."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the agent may be killed
+    parent.end_with_it()  # the agent may be killed
     job = json.loads(sys.argv[1])
     with os.fdopen(job["events"], "w", buffering=1) as events:
 

@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import gpu
-from ..host import process
+from ..host import parent, process
 from . import tree
 
-PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 TICK_S = 0.1
 PSS_EVERY_S = 0.5
@@ -193,7 +192,7 @@ def _end(server: subprocess.Popen, leash: Leash, sampler: Sampler) -> None:
 
 def _expendable() -> None:
     """In the server's main process: end with the keeper, and be the first that the kernel ends for want of memory."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent.end_with_it()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 

@@ -142,3 +142,16 @@ def test_what_a_node_writes_cannot_break_the_line():
 def test_what_is_no_progress_is_refused(broken):
     with pytest.raises((KeyError, TypeError, ValueError)):
         line("node7", {**STATE, **broken})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "{", '{"finished": false}', json.dumps({**STATE, "phase_number": 1e400}), "[" * 5000]
+)
+def test_a_file_that_is_no_progress_reads_as_nothing(text):
+    assert progress.read("node7", text) == ""
+
+
+def test_a_file_is_read_as_its_line_until_its_run_is_over():
+    running = json.dumps({**STATE, "finished": False})
+    assert progress.read("node7", running) == line("node7", STATE)
+    assert progress.read("node7", json.dumps({**STATE, "finished": True})) == ""
