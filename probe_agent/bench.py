@@ -47,7 +47,10 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """`deadline` is a time.monotonic() value that ends the whole run. At most one server runs at a time."""
+    """`deadline` is a time.monotonic() value that ends the whole run. At most one server runs at a time.
+
+    `measured` returns the rows that an earlier probe of this run has left, none of one taken over from another run.
+    """
 
     spec: Spec
     model: Path
@@ -55,6 +58,7 @@ class Bench:
     deadline: float
     servers: Servers
     clock: Clock
+    measured: Callable[[str], list[dict[str, Any]]] = lambda _: []
 
     def process(
         self, arm: Arm, new_tokens: int, generations: int, pin_mb: int = 0, device: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -100,10 +101,15 @@ def _measure(
     progress.leave_out(set(kept))
     servers = Servers(spec, model, result.path.parent, deadline, clock)
     try:
-        _probe_all(Bench(spec, model, progress, deadline, servers, clock), result, set(kept))
+        measured = functools.partial(_measured, result, set(spec.probes) - set(kept))
+        _probe_all(Bench(spec, model, progress, deadline, servers, clock, measured), result, set(kept))
     finally:
         servers.stop()
         result.describe(server_logs=servers.logs())
+
+
+def _measured(result: ResultFile, names: set[str], name: str) -> list[dict[str, Any]]:
+    return result.samples(name) if name in names else []
 
 
 def _probe_all(bench: Bench, result: ResultFile, kept: set[str]) -> None:

@@ -260,18 +260,17 @@ def _pool(measurement: Measurement) -> list[str]:
 
 
 def _footprint_scales(measurement: Measurement) -> list[str]:
-    found, rows = kv.line(measurement), kv.of_kind(measurement, "footprint", "measured")
-    said = kv.footprint_sentences(measurement)
+    found, said = kv.line(measurement), kv.footprint_sentences(measurement)
     if found is None:
         return said
     what = kv.MEMORY[kv.memory_kind(measurement)]
-    if found.readings > 2 and len({row["kv_tokens"] for row in rows}) > 2:
+    if found.sizes > 2:
         said.append(
-            f"{what} lies on a straight line over max-model-len × sequences, no reading farther off than "
+            f"{what} lies on a straight line over the cache's tokens, no reading farther off than "
             f"{figures.digits(found.apart_mb)} MiB; without any cache it would be {figures.mib(found.fixed_mb)} MiB."
         )
     else:
-        said.append("Two lengths always lie on a line: whether memory is linear between them was not tested.")
+        said.append("Two caches always lie on a line: whether memory is linear between them was not tested.")
     return said
 
 

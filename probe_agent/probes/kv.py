@@ -2,22 +2,22 @@
 
 *Capacity*: at a fixed share of the device's memory the KV cache holds the same number of tokens whatever max-model-len
 is; what changes is how many sequences of that length fit. *Footprint*: the memory that N sequences of a length really
-need, from a server whose KV cache is sized for just them. One start tells the capacity for every length. The footprint
-is measured at the shortest and the longest length and follows for those between; profile certify starts the middle one
-too, and the capacity at both ends.
+need, from a server whose KV cache is sized for just them. One start tells the capacity for every length, and with the
+footprint of the shortest it draws the line on which the others lie; profile certify starts the longest too, and
+the capacity once more at the end farthest from the shared server's length.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import gpu
 from ..bench import Bench, Skipped
 from ..engines.metrics import Cache
-from ..engines.vllm_server import Server
+from ..engines.vllm_server import Server, Start
 from ..host import meminfo
 from ..models import architecture
 
@@ -32,29 +32,31 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
     per_token = _bytes_per_token(bench)
     lengths, _ = _lengths(bench, per_token)
     validated = bench.spec.profile == "certify"
-    ends = sorted({lengths[0], lengths[-1]})
-    started = sorted({*ends, lengths[len(lengths) // 2]}) if validated else ends
-    bench.progress.expect(1 + len(started) + validated * len(ends))
+    shortest, longest, usual = lengths[0], lengths[-1], bench.servers.usual
 
     bench.progress.step("capacity of the shared server")
     server = bench.server()
     known = server.cache()
-    yield _capacity(server.start.max_model_len, known, per_token, server)
-    again = [length for length in ends if validated and length != server.start.max_model_len]
+    measured = [_capacity(usual.max_model_len, known, per_token, server)]
+    yield measured[-1]
+    sized = {length: _sized(bench, length, known.block_size, per_token) for length in lengths}
+    started = {shortest, *(length for length in lengths if sized[length] == usual), *([longest] if validated else [])}
+    farthest = max(shortest, longest, key=lambda length: abs(length - usual.max_model_len))
+    again = {farthest} - {usual.max_model_len} if validated else set()
+    bench.progress.expect(1 + len(started) + len(again))
+    for length in sorted(started, key=lambda length: sized[length] != usual):  # first what is still there
+        bench.progress.step(f"footprint of {bench.spec.kv_sequences} sequences of {length} tokens")
+        measured.append(_footprint(bench, sized[length], per_token))
+        yield measured[-1]
     for length in again:
         bench.progress.step(f"capacity at {length} tokens")
-        server = bench.server(dataclasses.replace(bench.servers.usual, max_model_len=length))
-        yield _capacity(length, server.cache(), per_token, server)
-    for length in lengths:
-        if length not in (*again, bench.servers.usual.max_model_len):
-            yield _capacity(length, known, per_token)
-
-    measured = []
-    for length in reversed(started):  # the longest may be what the shared server holds, which then is still there
-        bench.progress.step(f"footprint of {bench.spec.kv_sequences} sequences of {length} tokens")
-        measured.append(_footprint(bench, length, known.block_size, per_token))
+        server = bench.server(dataclasses.replace(usual, max_model_len=length))
+        measured.append(_capacity(length, server.cache(), per_token, server))
         yield measured[-1]
+
     for length in lengths:
+        if length not in {*again, usual.max_model_len}:
+            yield _capacity(length, known, per_token)
         if length not in started:
             yield _derived(length, bench.spec.kv_sequences, known.block_size, per_token, measured)
 
@@ -65,7 +67,7 @@ def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
     on_gpu = gpu.memory_total_mb() is not None
     return {
         "bytes_per_token_architecture": per_token,
-        "bytes_per_token_measured": _slope([row for row in samples if row["how"] == "measured"]),
+        "bytes_per_token_measured": _slope(samples),
         "memory": "gpu" if on_gpu else "pss",
         "gpu_memory_utilization": bench.spec.gpu_memory_utilization if on_gpu else None,
         "left_out": _lengths(bench, per_token)[1],
@@ -75,7 +77,7 @@ def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
 def headline(samples: list[dict[str, Any]]) -> dict[str, float]:
     """Return the tokens that fit, and the measured bytes of one."""
     tokens = [row["kv_tokens"] for row in samples if row["kind"] == "capacity" and row["how"] == "measured"]
-    slope = _slope([row for row in samples if row["how"] == "measured"])
+    slope = _slope(samples)
     return {
         **({"kv_capacity_tokens": tokens[0]} if tokens else {}),
         **({"kv_bytes_per_token": round(slope, 1)} if slope is not None else {}),
@@ -135,25 +137,42 @@ def _capacity(length: int, cache: Cache, per_token: int, server: Server | None =
     }
 
 
-def _footprint(bench: Bench, length: int, block_size: int, per_token: int) -> dict[str, Any]:
-    """Return what a server took whose KV cache holds just the wanted sequences.
+def points(rows: Iterable[dict[str, Any]]) -> list[tuple[int, float]]:
+    """Return, of every server that was started, the tokens that its KV cache holds and the MiB that it took."""
+    measured = (row for row in rows if row["how"] == "measured" and row["memory_used_mb"] is not None)
+    return sorted({(row["kv_tokens"], row["memory_used_mb"]) for row in measured})
 
-    Where that is how the shared one was started, as on a node without a GPU, none is started again.
+
+def _sized(bench: Bench, length: int, block_size: int, per_token: int) -> Start:
+    """Return the start of a server whose KV cache holds just the wanted sequences of a length.
+
+    On a node without a GPU the shared server may be one.
     """
     sequences, usual = bench.spec.kv_sequences, bench.servers.usual
     asked = footprint_tokens(length, sequences, block_size) * per_token
     wanted = dataclasses.replace(usual, max_model_len=length, kv_cache_memory_bytes=asked)
-    server = bench.server(None if wanted == usual else dataclasses.replace(wanted, max_num_seqs=sequences))
-    return {**_capacity(length, server.cache(), per_token, server), "kind": "footprint", "kv_bytes": asked,
-            "sequences": sequences}  # fmt: skip
+    return usual if wanted == usual else dataclasses.replace(wanted, max_num_seqs=sequences)
+
+
+def _footprint(bench: Bench, start: Start, per_token: int) -> dict[str, Any]:
+    """Return what a server took that was started so; the shared one is not started again."""
+    server = bench.server(None if start == bench.servers.usual else start)
+    row = _capacity(start.max_model_len, server.cache(), per_token, server)
+    return {
+        **row,
+        "kind": "footprint",
+        "kv_bytes": start.kv_cache_memory_bytes,
+        "sequences": bench.spec.kv_sequences,
+    }
 
 
 def _derived(
     length: int, sequences: int, block_size: int, per_token: int, measured: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the row of a length between measured ones: its memory lies on their line."""
-    tokens = footprint_tokens(length, sequences, block_size)
-    first, slope = measured[0], _slope(measured)
+    """Return the row of a length whose server was not started: its memory lies on a line with the nearest that was."""
+    tokens, slope = footprint_tokens(length, sequences, block_size), _slope(measured)
+    footprints = [row for row in measured if row["kind"] == "footprint"]
+    first = min(footprints, key=lambda row: abs(row["kv_tokens"] - tokens))
     known = first["memory_used_mb"] is not None and slope is not None
     return {
         **first,
@@ -169,15 +188,11 @@ def _derived(
 
 
 def _slope(rows: list[dict[str, Any]]) -> float | None:
-    """Return bytes per token by least squares over footprints, None with fewer than two lengths."""
-    points = [
-        (row["kv_tokens"], row["memory_used_mb"] * MIB)
-        for row in rows
-        if row["kind"] == "footprint" and row["memory_used_mb"] is not None
-    ]
-    if len({tokens for tokens, _ in points}) < 2:
+    """Return bytes per token by least squares over the servers, None where all hold the same number of tokens."""
+    found = points(rows)
+    if len({tokens for tokens, _ in found}) < 2:
         return None
-    return statistics.linear_regression(*zip(*points, strict=True)).slope
+    return statistics.linear_regression(*zip(*found, strict=True)).slope * MIB
 
 
 def _memory_used(server: Server) -> float | None:

@@ -4,6 +4,9 @@ A process in a cgroup of its own reads the files, so that their pages are charge
 balloon down to the room that the level leaves. The load itself runs outside of the cgroup, where the limit can neither
 slow nor kill it: what it reads anew is charged elsewhere, and it pays for just what it did not find. Cache and balloon
 together stand under one hard limit, at most a quarter of what the node has available. Libraries stay warm.
+
+A cold load of the load probe has found nothing of the model, a warm one all of it: where that was measured in the same
+run, only the levels between are run here.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from .load import LOAD_STAGES
 FULL, HALF, NONE = 1.0, 0.5, 0.0
 # The room left for the model's files, as a share of them. Full is the control of every block.
 LEVELS = {"standard": (FULL, HALF, NONE), "certify": (FULL, HALF, 0.25, NONE)}
+OF_LOAD = {"warm": FULL, "cold": NONE}  # which level each cache state of the load probe is
 BOUND_SHARE = 0.25  # of MemAvailable, for the page cache and the balloon together
 FLOOR_SHARE = 0.25  # of MemAvailable at the start: the balloon lets go below
 LEAST_PRESSED = 0.25  # of the model; less of it would show nothing
@@ -70,8 +74,12 @@ def rows(bench: Bench) -> Iterator[Row]:
     except ValueError as reason:
         raise Skipped(str(reason)) from None
     files = models.files(bench.model)
-    planned = plan(sum(file.stat().st_size for file in files), meminfo.read()["MemAvailable"])
+    model_bytes = sum(file.stat().st_size for file in files)
+    planned = plan(model_bytes, meminfo.read()["MemAvailable"])
     blocks, order = bench.spec.repeats, random.Random(bench.spec.seed)
+    # Cold may have been more than the model's files, and what cannot be squeezed in whole has other ends.
+    known = [] if bench.spec.drop_caches or planned.pressed_bytes < model_bytes else _ends(bench, planned)
+    levels = tuple(level for level in levels if level not in {row["level"] for row in known})
     bench.progress.expect(blocks * len(levels))
     with cgroup.limited(balloon.limit(planned.pressed_bytes), hierarchy) as group:
         try:
@@ -86,9 +94,38 @@ def rows(bench: Bench) -> Iterator[Row]:
                         room_bytes=int(level * planned.pressed_bytes),
                         floor_kb=planned.floor_kb,
                     )
-                    yield {"level": level, "block": block, "position": position, **_sample(bench, files, job)}
+                    yield {
+                        "level": level,
+                        "block": block,
+                        "position": position,
+                        "taken_from": "",
+                        **_sample(bench, files, job),
+                    }
         finally:
             pagecache.evict(files)  # or their pages would keep the removed cgroup in the kernel's memory
+    yield from known
+
+
+def _ends(bench: Bench, planned: Plan) -> list[Row]:
+    """Return the processes of the load probe as rows at both ends, none where it did not measure every pair."""
+    taken = bench.measured("load")
+    if len(taken) < bench.spec.repeats * len(OF_LOAD):
+        return []
+    pressed_mb = _mb(planned.pressed_bytes)
+    unknown = dict.fromkeys(("position", "balloon_mb", "limit_mb", "available_before_mb", "available_lowest_mb"))
+    return [
+        {
+            **row,
+            **unknown,
+            "level": OF_LOAD[row["cache"]],
+            "block": row["pair"],
+            "resident_share_at_start": round(row["resident_pages_at_start"] / row["pages"], 4),
+            "pressed_mb": pressed_mb,
+            "room_mb": OF_LOAD[row["cache"]] * pressed_mb,
+            "taken_from": "load",
+        }
+        for row in taken
+    ]
 
 
 def _sample(bench: Bench, files: list[Path], job: balloon.Job) -> Row:
@@ -146,6 +183,7 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
     """Return how residency follows the room, what it rests on, and that nothing of it is left on the node."""
     model_mb = _mb(sum(file.stat().st_size for file in models.files(bench.model)))
     pressed_mb, rises = samples[0]["pressed_mb"], slopes(samples)
+    lowest = [row["available_lowest_mb"] for row in samples if row["available_lowest_mb"] is not None]
     return {
         "levels": [
             {"level": level, "processes": len(of_level(samples, level)), **_medians(of_level(samples, level))}
@@ -159,7 +197,7 @@ def evidence(samples: list[Row], bench: Bench, root: Path = Path("/")) -> dict[s
         "cgroup_version": cgroup.find(root).version,
         "limit_mb": samples[0]["limit_mb"],
         "available_before_mb": samples[0]["available_before_mb"],
-        "available_lowest_mb": min(row["available_lowest_mb"] for row in samples),
+        "available_lowest_mb": min(lowest),
         "load_runs": "outside of the cgroup: what it reads anew is not squeezed",
         "left": [f"cgroup {group} is still there" for pid, group in cgroup.left(root).items() if pid == os.getpid()],
     }

@@ -6,6 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from probe_agent.probes import kv
+
 from .. import figures, plots, tables
 from ..loose import mapping, number, sentences
 from ..plots import Axis, Plot, Series
@@ -20,9 +22,10 @@ CONCURRENCIES = tuple(2**power for power in range(13))
 
 @dataclass(frozen=True)
 class Line:
-    """Memory against tokens through the measured footprints, by least squares; `apart_mb`: the reading farthest off."""
+    """Memory against tokens through the started servers, by least squares; `apart_mb`: the reading farthest off."""
 
     readings: int
+    sizes: int  # of the cache, among them
     bytes_per_token: float
     fixed_mb: float
     apart_mb: float
@@ -62,17 +65,14 @@ def architecture_bytes(measurement: Measurement) -> float | None:
 
 
 def line(measurement: Measurement) -> Line | None:
-    """Fit the measured footprints, None with fewer than two lengths."""
-    points = [
-        (row["kv_tokens"], row["memory_used_mb"])
-        for row in of_kind(measurement, "footprint", "measured")
-        if row["memory_used_mb"] is not None
-    ]
-    if len({tokens for tokens, _ in points}) < 2:
+    """Fit what the servers took, None where all hold the same number of tokens."""
+    points = kv.points(measurement.samples("kv"))
+    sizes = len({tokens for tokens, _ in points})
+    if sizes < 2:
         return None
     slope, fixed = statistics.linear_regression(*zip(*points, strict=True))
     apart = max(abs(mb - fixed - slope * tokens) for tokens, mb in points)
-    return Line(len(points), slope * MIB, fixed, apart)
+    return Line(len(points), sizes, slope * MIB, fixed, apart)
 
 
 def apart_percent(measurement: Measurement) -> float | None:
@@ -130,9 +130,9 @@ def footprint_sentences(measurement: Measurement) -> list[str]:
     if not rows:
         return []
     if found is None:
-        return ["The footprint was measured at one length only, so what a token takes is not known."]
+        return ["Memory was measured at one size of the cache only, so what a token takes is not known."]
     what = MEMORY[memory_kind(measurement)]
-    points = f"least squares over {found.readings} measured footprints"
+    points = f"least squares over {found.readings} servers"
     said = f"{what} grows by {figures.digits(found.bytes_per_token / KIB)} KiB per token ({points})"
     expected = architecture_bytes(measurement)
     if expected is None:
@@ -248,7 +248,8 @@ def footprint_table(measurement: Measurement, when: str = "") -> Table:
             Column("Spawn to ready", "s", numeric=True),
         ),
         tuple(rows),
-        "Derived rows lie on the line through the measured ones.",
+        "Derived rows lie on a line with the nearest measured one. Its slope is that through all servers, those of the "
+        "capacity too, so a small server may be well off it.",
     )
 
 

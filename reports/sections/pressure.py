@@ -85,6 +85,8 @@ def levels_table(measurement: Measurement, when: str = "") -> Table:
             min(numbers(samples, "available_lowest_mb"), default=None),
         )
     )
+    levels = figures.listed([_room(level) for level in _levels([row for row in samples if row.get("taken_from")])])
+    taken = f" At {levels} stand the processes of the load probe, warm and cold." if levels else ""
     return Table(
         f"Load by what is left of the page cache{when}",
         (
@@ -100,7 +102,7 @@ def levels_table(measurement: Measurement, when: str = "") -> Table:
         ),
         tuple(rows),
         f"Files and balloon shared a cgroup limited to {limit} MiB; the load ran outside of it. Of {before} MiB "
-        f"available, the node never had less than {lowest} MiB.",
+        f"available, the node never had less than {lowest} MiB.{taken}",
     )
 
 

@@ -106,7 +106,7 @@ def stages_table(measurement: Measurement) -> Table:
     """What the processes spent their time on, summed over all of a probe."""
     rows = []
     for name in PROCESS_PROBES:
-        if samples := measurement.samples(name):
+        if samples := [row for row in measurement.samples(name) if not row.get("taken_from")]:
             stages = [sum(numbers(samples, key)) or None for key in STAGES]
             rest = sum(numbers(samples, "wall_real_s")) - sum(filter(None, stages))
             seconds = map(tables.seconds, (*stages, max(0.0, rest)))

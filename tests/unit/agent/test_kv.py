@@ -85,18 +85,57 @@ def test_memory_is_what_was_held_when_the_server_was_ready():
     assert kv._memory_used(a_server(None, [], pss_mb=3233.8)) == 3233.8
 
 
-@pytest.mark.parametrize(("length", "starts"), [(4096, [None]), (512, [512])])
-def test_a_footprint_that_the_shared_server_is_costs_no_start(length, starts):
-    usual = vllm_server.Start("a model", 4096, 32, 2048, 0.9, kv_cache_memory_bytes=16 * 4096 * BYTES)
-    asked = []
+ON_A_GPU = vllm_server.Start("a model", 17000, 256, 2048, 0.9)
+ON_A_CPU = vllm_server.Start("a model", 4096, 32, 2048, 0.9, kv_cache_memory_bytes=16 * 4096 * BYTES)
 
-    def server(start=None):
-        asked.append(start and start.max_model_len)
-        return a_server(start or usual, [], pss_mb=3000.0)
 
-    on_a_cpu = SimpleNamespace(
-        spec=spec.parse({"kv_sequences": 16}), servers=SimpleNamespace(usual=usual), server=server
-    )
-    row = kv._footprint(on_a_cpu, length, 128, BYTES)
-    assert asked == starts
-    assert (row["memory_used_mb"], row["kv_bytes"]) == (3000.0, 16 * length * BYTES)
+@pytest.fixture
+def measured(monkeypatch):
+    """Return a function that runs the probe where servers start as `usual`, and gives its rows and those starts."""
+
+    def run(usual, profile, context):
+        started = []
+
+        def server(start=None):
+            started.append(start)
+            start = start or usual
+            held = start.kv_cache_memory_bytes or CACHE.tokens * BYTES
+            found = a_server(start, [(0.0, 0.0), (1.0, 4000.0 + held / 2**20)])
+            return SimpleNamespace(**{**vars(found), "cache": lambda: cache_of(held // BYTES)})
+
+        node = bench(monkeypatch, context, room_mb=90_000, profile=profile, kv_lengths=[512, 4096, 32768])
+        node.needs_server, node.server = lambda: None, server
+        node.servers = SimpleNamespace(usual=usual)
+        node.progress = SimpleNamespace(step=lambda _: None, expect=lambda _: None)
+        return list(kv.rows(node)), [start and (start.max_model_len, start.kv_cache_memory_bytes) for start in started]
+
+    return run
+
+
+def cache_of(tokens):
+    return SimpleNamespace(tokens=tokens, blocks=tokens // 16, block_size=16)
+
+
+def test_one_start_beside_the_shared_server_draws_the_line(measured):
+    rows, started = measured(ON_A_GPU, "standard", 32768)
+    assert started == [None, (512, 16 * 512 * BYTES)]
+    footprints = {row["max_model_len"]: row for row in rows if row["kind"] == "footprint"}
+    assert [footprints[length]["how"] for length in (512, 4096, 32768)] == ["measured", "derived", "derived"]
+    assert footprints[32768]["memory_used_mb"] == pytest.approx(4000 + 16 * 32768 * BYTES / 2**20)
+    assert [row["max_model_len"] for row in rows if row["kind"] == "capacity"] == [17000, 512, 4096, 32768]
+
+
+def test_certify_measures_what_standard_derives(measured):
+    rows, started = measured(ON_A_GPU, "certify", 32768)
+    assert started == [None, (512, 16 * 512 * BYTES), (32768, 16 * 32768 * BYTES), (512, None)]
+    assert sum(row["how"] == "measured" for row in rows) == 4
+    assert {row["kv_tokens"] for row in rows if row["kind"] == "capacity"} == {CACHE.tokens}
+
+
+def test_a_footprint_that_the_shared_server_is_costs_no_start(measured):
+    rows, started = measured(ON_A_CPU, "standard", 4096)
+    assert started == [None, None, (512, 16 * 512 * BYTES)]
+    assert [(row["max_model_len"], row["how"]) for row in rows if row["kind"] == "footprint"] == [
+        (4096, "measured"),
+        (512, "measured"),
+    ]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from probe_agent import spec
 from probe_agent.bench import Skipped
 from probe_agent.engines import balloon
 from probe_agent.host import cgroup
@@ -100,8 +101,42 @@ def test_pages_that_stay_beyond_the_room_are_told(share, expected):
 
 
 class Bench:
-    def __init__(self, model):
-        self.model = model
+    def __init__(self, model, loads=()):
+        self.model, self.loads, self.spec = model, list(loads), spec.parse({})
+
+    def measured(self, probe):
+        return self.loads if probe == "load" else []
+
+
+def loads(pairs):
+    states = (("cold", 256, 1.5), ("warm", 25600, 1.0))
+    return [
+        {"pair": pair, "cache": cache, "resident_pages_at_start": resident, "pages": 25600, "load_s": load_s}
+        for pair in range(pairs)
+        for cache, resident, load_s in states
+    ]
+
+
+def test_loads_of_the_same_run_are_the_ends_of_each_block():
+    ends = pressure._ends(Bench("a model", loads(3)), pressure.Plan(100 * MIB, 0))
+    assert [(end["block"], end["level"], end["resident_share_at_start"]) for end in ends[:2]] == [
+        (0, 0.0, 0.01),
+        (0, 1.0, 1.0),
+    ]
+    assert pressure.slopes(ends) == pytest.approx([math.log(1.5) / 0.99] * 3)
+    assert all(map(pressure.followed, ends))
+
+
+def test_loads_that_are_not_all_there_are_no_ends():
+    assert pressure._ends(Bench("a model", loads(3)[:-1]), pressure.Plan(100 * MIB, 0)) == []
+    assert pressure._ends(Bench("a model"), pressure.Plan(100 * MIB, 0)) == []
+
+
+def test_evidence_rests_on_what_was_squeezed(evidence):
+    ends = pressure._ends(Bench("a model", loads(3)), pressure.Plan(100 * MIB, 0))
+    found = evidence([*(row(number, 0.5, 0.55, 1.2) for number in range(3)), *ends], 100)
+    assert [each["processes"] for each in found["levels"]] == [3, 3, 3]
+    assert (found["limit_mb"], found["available_lowest_mb"], found["squeeze_worked"]) == (172.8, 19000, True)
 
 
 @pytest.fixture

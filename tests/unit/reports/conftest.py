@@ -217,7 +217,7 @@ def _kv(gpu):
             "kind": "capacity",
             "how": "measured" if length == 4096 or not gpu else "derived",
             "max_model_len": length,
-            "memory_used_mb": 73600.0 if length == 4096 else None,
+            "memory_used_mb": 4214.0 + tokens * per_token / 2**20 if length == 4096 else None,
             "kv_tokens": tokens,
             "kv_bytes": tokens * per_token,
             "blocks": tokens // 16,

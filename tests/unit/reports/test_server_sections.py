@@ -204,12 +204,12 @@ def test_a_curve_without_its_base_compares_nothing(host, gpu_document):
     assert [row[3].text for row in table.rows] == ["–"]
 
 
-def test_a_token_costs_what_the_footprints_line_says(host, gpu_document):
+def test_a_token_costs_what_the_servers_line_says(host, gpu_document):
     found = host(gpu_document)
     assert kv.line(found.result).bytes_per_token == pytest.approx(28672)
     assert kv.findings(found) == [
         "The KV cache holds 2,476,432 tokens: 75.6 sequences of 32,768 tokens fit at once (derived).",
-        "GPU memory grows by 28.0 KiB per token (least squares over 3 measured footprints), 0.0 % from the 28.0 KiB "
+        "GPU memory grows by 28.0 KiB per token (least squares over 4 servers), 0.0 % from the 28.0 KiB "
         "that the architecture says.",
     ]
 
@@ -227,12 +227,13 @@ def test_memory_of_processes_is_named_as_such(host, cpu_document):
     assert said.endswith(kv.PSS_CAVEAT)
 
 
-@pytest.mark.parametrize(("kept", "said"), [(0, 0), (3, 0), (4, 1)])
-def test_one_footprint_makes_no_line(host, gpu_document, kept, said):
+@pytest.mark.parametrize(("kept", "capacity_mb", "said"), [(0, 100.0, 0), (3, 100.0, 0), (4, None, 1), (4, 100.0, 0)])
+def test_one_size_of_the_cache_makes_no_line(host, gpu_document, kept, capacity_mb, said):
     probe = gpu_document["probes"]["kv"]
+    probe["samples"][1]["memory_used_mb"] = capacity_mb
     probe |= {"status": "failed", "reason": "no room", "evidence": {}, "samples": probe["samples"][:kept]}
     found = host(gpu_document)
-    sentence = "The footprint was measured at one length only, so what a token takes is not known."
+    sentence = "Memory was measured at one size of the cache only, so what a token takes is not known."
     assert kv.findings(found).count(sentence) == said
 
 
@@ -260,6 +261,16 @@ def test_pressure_says_what_the_page_cache_is_worth(host, gpu_document):
         ["0 %", "3", "5.0", "220", "0.966", "0.953", "0.979", "1.93", "1.87 … 2.00"],
     ]
     assert section.tables[0].note.endswith("Of 22,000 MiB available, the node never had less than 21,000 MiB.")
+
+
+def test_pressure_says_which_loads_it_did_not_run_itself(host, gpu_document):
+    for row in gpu_document["probes"]["pressure"]["samples"]:
+        if row["level"] in (0.0, 1.0):
+            row |= {"taken_from": "load", "balloon_mb": None, "limit_mb": None, "available_lowest_mb": None}
+    section = pressure.section(host(gpu_document))
+    note = section.tables[0].note
+    assert "limited to 229 MiB" in note
+    assert note.endswith(" At 100 % and 0 % stand the processes of the load probe, warm and cold.")
 
 
 def test_pressure_that_squeezed_nothing_is_no_figure(host, gpu_document):
