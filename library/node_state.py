@@ -38,8 +38,19 @@ options:
     description: Why M(service_levers) could not tell.
     type: str
     default: ""
+  allocators:
+    description: Names of allocators whose libraries are wanted.
+    type: list
+    elements: str
+    default: []
+  certificate:
+    description: File on the node whose content is wanted as well, its own certificate.
+    type: path
   keep:
     description: File on the controller to keep the state in, which is then not returned.
+    type: path
+  keep_certificate:
+    description: File on the controller to keep the certificate in, which is then not returned.
     type: path
 attributes:
   check_mode: {support: full, description: Reads only.}
@@ -76,6 +87,14 @@ state:
     services: {description: As given., type: list, elements: str, returned: always}
     services_not_verified: {description: As given., type: str, returned: always}
     not_verified: {description: Why the inventory could not be held against the node., type: str, returned: always}
+as_wanted:
+  description: Whether every setting, mount and allocator named stands as wanted, and no service of ours is on the node.
+  type: bool
+  returned: always
+certificate:
+  description: Content of the certificate; without keep_certificate.
+  type: str
+  returned: when it is on the node
 """
 
 from dataclasses import asdict
@@ -83,6 +102,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.probe_agent import foreign
 from ansible.module_utils.probe_agent.host import hugepages, origins, sources, state, thp, verify
 
 ARGUMENTS = {
@@ -92,7 +112,10 @@ ARGUMENTS = {
     "persist": {"type": "bool", "default": False},
     "services": {"type": "list", "elements": "str", "default": []},
     "services_not_verified": {"type": "str", "default": ""},
+    "allocators": {"type": "list", "elements": "str", "default": []},
+    "certificate": {"type": "path"},
     "keep": {"type": "path"},
+    "keep_certificate": {"type": "path"},
 }
 
 
@@ -103,6 +126,14 @@ def kernel_files() -> list[str]:
         *(path.relative_to("/").as_posix() for path in sorted(folder.rglob("*")) if path.is_file()),
         *(pool.path for pool in hugepages.read()),
     ]
+
+
+def certificate(path: str | None) -> dict[str, str]:
+    """Return the node's own certificate, nothing where there is none or it cannot be one."""
+    try:
+        return {"certificate": foreign.content(Path(path)).decode()} if path else {}
+    except (OSError, ValueError):
+        return {}
 
 
 def main() -> None:
@@ -121,6 +152,10 @@ def main() -> None:
         not_verified = str(error)
     module.exit_json(
         changed=False,
+        as_wanted=not not_verified
+        and not any(row.deviation or row.skipped or row.pending_reboot for row in stands)
+        and not memory["service_dropins"]
+        and memory["allocators"].keys() >= set(params["allocators"]),
         state={
             "read": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "host_memory": memory,
@@ -131,6 +166,7 @@ def main() -> None:
             "services": params["services"],
             "services_not_verified": params["services_not_verified"],
         },
+        **certificate(params["certificate"]),
     )
 
 

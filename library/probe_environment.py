@@ -21,9 +21,10 @@ options:
     type: str
     required: true
   agent_archive:
-    description: The agent as a gzipped tar archive, base64.
+    description:
+      - The agent as a gzipped tar archive, base64.
+      - Without it, a node that lacks the agent is left as it is, and says so in C(agent_wanted).
     type: str
-    required: true
   device:
     description: What vLLM is to run on. C(auto) looks for an NVIDIA GPU and its driver.
     type: str
@@ -83,11 +84,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-python: {description: Interpreter the agent runs with., type: str, returned: always}
-agent: {description: Folder to put on PYTHONPATH., type: str, returned: always}
-device: {description: What vLLM runs on., type: str, returned: always, sample: gpu}
-vllm: {description: Version of vLLM, empty where there is none., type: str, returned: always, sample: 0.32.0}
-installed: {description: Requirements that were missing., type: list, elements: str, returned: always}
+python: {description: Interpreter the agent runs with., type: str, returned: when the agent is there}
+agent: {description: Folder to put on PYTHONPATH., type: str, returned: when the agent is there}
+device: {description: What vLLM runs on., type: str, returned: when the agent is there, sample: gpu}
+vllm:
+  description: Version of vLLM, empty where there is none.
+  type: str
+  returned: when the agent is there
+  sample: 0.32.0
+installed: {description: Requirements that were missing., type: list, elements: str, returned: when the agent is there}
+agent_wanted: {description: True., type: bool, returned: when the agent is not there and did not come along}
 """
 
 import base64
@@ -110,7 +116,7 @@ NEEDED_GB = {"gpu": 9.5, "cpu": 4.0}
 ARGUMENTS = {
     "home": {"type": "path", "required": True},
     "agent_name": {"type": "str", "required": True},
-    "agent_archive": {"type": "str", "required": True},
+    "agent_archive": {"type": "str"},
     "device": {"type": "str", "choices": ["auto", "gpu", "cpu"], "default": "auto"},
     "requirements": {
         "type": "dict",
@@ -273,6 +279,9 @@ def main() -> None:
     params = module.params
     home = Path(params["home"])
     agent = home / "agent" / params["agent_name"]
+    agent_owed = not agent.is_dir()
+    if agent_owed and not params["agent_archive"] and not module.check_mode:
+        module.exit_json(changed=False, agent_wanted=True)
     environment = Environment(module, home / "venv")
     device = device_of() if params["device"] == "auto" else params["device"]
     requirements = params["requirements"][device]
@@ -285,7 +294,6 @@ def main() -> None:
         owed = requirements if made_for(before) not in ("", device) else missing(requirements, before)
         if VLLM[device] in [line.partition("==")[0] for line in owed]:
             environment.check_room(device)
-    agent_owed = not agent.is_dir()
 
     if not module.check_mode:
         try:

@@ -28,6 +28,9 @@ options:
     description: File to write on the node. What stood there is kept beside it, as C(<name>.previous.json).
     type: path
     required: true
+  keep:
+    description: File on the controller to bring the result to, be it whole or not.
+    type: path
   hub_token:
     description:
       - Token for a model that the hub gives to known users only.
@@ -82,6 +85,7 @@ ARGUMENTS = {
     "agent": {"type": "path", "required": True},
     "spec": {"type": "dict", "required": True},
     "result": {"type": "path", "required": True},
+    "keep": {"type": "path"},
     "hub_token": {"type": "str", "no_log": True},
 }
 

@@ -1,4 +1,4 @@
-"""Action plugin: show how far a node's probe is, while the module of the same name measures there.
+"""Action plugin: show how far a node's probe is while the module of the same name measures, and bring its result home.
 
 With `async`, the module is started and left to measure by itself; slm_probe_wait waits for it.
 """
@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from probe_agent import progress  # noqa: E402 - found through the line above
 from probe_agent import spec as specs  # noqa: E402
 from probe_agent.host import parent  # noqa: E402
+from reports import fetching  # noqa: E402
 
 LOOK_EVERY_S = 5.0
 HOSTS_PER_S = 2  # looks at all nodes together; each is a session on its node and a process here
@@ -64,7 +65,7 @@ class Watch:
 
 
 class ActionModule(ActionBase):
-    """Takes what the module takes, and returns what it returns."""
+    """Takes what the module takes, and returns what it returns. The result comes to `keep`, be it whole or not."""
 
     _supports_check_mode = True
     _supports_async = True
@@ -88,7 +89,10 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         every_s = max(LOOK_EVERY_S, len(variables.get("ansible_play_hosts", ())) / HOSTS_PER_S)
         with Watch(variables.get("inventory_hostname", ""), every_s, self._look(), Display().display):
-            return {**result, **self._execute_module(task_vars=task_vars)}
+            done = self._execute_module(task_vars=task_vars)
+        keep = self._task.args.get("keep")
+        left = keep and fetching.fetch(self._low_level_execute_command, self._task.args["result"], Path(keep))
+        return {**result, **fetching.with_result(done, left or "")}
 
     def _look(self) -> Callable[[], str]:
         """Return a function that reads the progress file through a connection of its own, as the login user."""

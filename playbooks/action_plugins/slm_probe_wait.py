@@ -1,4 +1,4 @@
-"""Action plugin: wait for a probe that measures by itself, say how far it is, and return its answer."""
+"""Action plugin: wait for a probe that measures by itself, say how far it is, and bring its result home."""
 
 from __future__ import annotations
 
@@ -9,26 +9,34 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from probe_agent import progress  # noqa: E402 - found through the line above
+from reports import fetching  # noqa: E402
 
 LOOK_EVERY_S = 5.0
 LOOKS_PER_S = 5  # at all nodes together; each is a process here
 
 
 class ActionModule(ActionBase):
-    """Takes `job`, what starting the probe returned, and `progress`, the file in which the probe says where it is."""
+    """Takes `job`, what starting the probe returned, its `progress` file, its `result`, and where to `keep` that."""
 
-    _VALID_ARGS = frozenset(("job", "progress"))
+    _VALID_ARGS = frozenset(("job", "progress", "result", "keep"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
-        variables = task_vars or {}
+        try:
+            done = self._wait(task_vars or {})
+        except ValueError as error:
+            done = {"failed": True, "msg": str(error)}
+        left = fetching.fetch(self._low_level_execute_command, self._task.args["result"], Path(self._task.args["keep"]))
+        return {**result, **fetching.with_result(done, left)}
+
+    def _wait(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the module's answer. Raises ValueError when there is none to come."""
         watched = min(variables["ansible_forks"], len(variables["ansible_play_hosts"]))
         every_s = max(LOOK_EVERY_S, watched / LOOKS_PER_S)
         job, host, shown = self._task.args["job"], variables["inventory_hostname"], None
@@ -42,9 +50,9 @@ class ActionModule(ActionBase):
             shown = said
             time.sleep(every_s)
         where = {"jid": job["ansible_job_id"], "_async_dir": str(Path(job["results_file"]).parent)}
-        done = self._execute_module("ansible.legacy.async_status", where, task_vars=task_vars)
+        done = self._execute_module("ansible.legacy.async_status", where, task_vars=variables)
         self._low_level_execute_command(f"rm -f {shlex.quote(job['results_file'])}")
-        return {**result, **done}
+        return done
 
     def _look(self, answer: str) -> tuple[str, str]:
         """Return the beginnings of two files on the node: what the module answered, and how far its probe is."""
@@ -53,7 +61,7 @@ class ActionModule(ActionBase):
         done = self._low_level_execute_command("; echo; ".join(commands))
         lines = done["stdout"].split("\n")
         if not lines[0]:
-            raise AnsibleActionFail(f"the probe's job is no longer on the node: {' '.join(done['stderr'].split())}")
+            raise ValueError(f"the probe's job is no longer on the node: {' '.join(done['stderr'].split())}")
         return lines[0], "".join(lines[1:])
 
 

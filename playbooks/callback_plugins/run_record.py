@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import re
@@ -13,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible import context
+from ansible import constants, context
 from ansible.plugins.callback import CallbackBase
+from ansible.plugins.loader import become_loader, connection_loader, shell_loader
+from ansible.template import Templar, trust_as_template
 
 DOCUMENTATION = """
 name: run_record
@@ -78,6 +81,20 @@ def is_measurement(task: Any) -> bool:
     return task.action == MEASURE and not task.check_mode
 
 
+def warm_up(play: Any) -> None:
+    """Load what every worker needs into the process that workers are forked from: there is one per task and host.
+
+    Filters, tests and Jinja's lexer come with a template; the connection is taken for that of the play's first host.
+    """
+    Templar().evaluate_expression(trust_as_template("(nothing | default(1) | int) is defined"))
+    variables = play.get_variable_manager()
+    for host in variables._inventory.get_hosts(play.hosts)[:1]:
+        known = variables.get_vars(play=play, host=host, include_hostvars=False)
+        connection_loader.get(str(known.get("ansible_connection", constants.DEFAULT_TRANSPORT)), class_only=True)
+    become_loader.get(constants.DEFAULT_BECOME_METHOD, class_only=True)
+    shell_loader.get("sh", class_only=True)
+
+
 class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -105,6 +122,10 @@ class CallbackModule(CallbackBase):
         self.exit_by = next(filter(None, (play.get_vars().get("__exit_by") for play in playbook.get_plays())), "")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
+        if not self.rows:
+            warm_up(play)
+        gc.collect()
+        gc.freeze()  # a worker's collector then leaves alone what it shares with this process, and copies no page of it
         inventory = play.get_variable_manager()._inventory
         for host in inventory.get_hosts(ignore_limits=True, ignore_restrictions=True):
             self.rows.setdefault(host.name, Row("skipped", reason="left out by --limit"))

@@ -88,7 +88,7 @@ def answers(result: bytes) -> dict[str, dict[str, Any]]:
     probe = {"status": "ok", "reason": "", "headline": {"cold_load_s": 0.64, "warm_load_s": 0.31}}
     measured = {"changed": False, "result": "/r", "probes": {"load": probe, "serving": probe}, "resumed": []}
     return {
-        "node_state": {"changed": False, "state": state},
+        "node_state": {"changed": False, "as_wanted": True, "state": state},
         "stat": {"changed": False, "stat": {"exists": False}},  # of a certificate on the node
         "thp": nothing,
         "hugepages": {**nothing, "reboot_required": False},
@@ -128,7 +128,8 @@ def fleet_of(folder: Path, hosts: int, size_mb: float) -> dict[str, str]:
     inventory = {"all": {"hosts": {f"node[0001:{hosts:04}]": None}, "vars": variables}}
     (folder / "inventory/hosts.yml").write_text(yaml.safe_dump(inventory))
     plugins = {"ANSIBLE_CONNECTION_PLUGINS": str(PLUGINS), "ANSIBLE_PIPELINING": "true"}
-    return {**os.environ, **plugins, "STETHOS_BENCH": str(folder)}
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**usual, **plugins, "STETHOS_BENCH": str(folder)}
 
 
 def executions(folder: Path) -> dict[str, int]:
@@ -276,7 +277,7 @@ def main() -> None:
     parser.add_argument("part", choices=["stub", "ssh"])
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--result-mb", type=float, default=0.0)
-    parser.add_argument("--forks", type=int, default=64)
+    parser.add_argument("--forks", type=int, default=32, help="as ansible.cfg has them")
     parser.add_argument("--wait-s", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=1)
     chosen = parser.parse_args()
