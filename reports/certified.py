@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import certificate, fleet, run_folder, schema
+from . import certificate, record, run_folder, schema
 from .certificate import Certificate
+from .record import Record
 from .run_folder import Run
 
 FOLDER = "certified"
@@ -20,13 +21,16 @@ def folder_of(run: Run) -> Path:
     return run.path.absolute().resolve().parent / FOLDER
 
 
-def certify(run: Run, folder: Path) -> Iterator[str]:
-    """Keep the certificate of each host that is ok and still as it was measured, and say so."""
-    for host in run.hosts():
-        if run.entries[host.name].get("put_back"):
-            yield f"{host.name}: not certified, for its settings were put back after it was measured"
-        elif fleet.judge(host)[0] == "ok" and certificate.earned(host, "ok"):
-            yield keep(folder, certificate.document(run, host))
+def certify(run: Run, folder: Path, records: Iterable[Record] | None = None) -> Iterator[str]:
+    """Keep the certificate of each host that is ok and still as it was measured, and say so.
+
+    Without `records`, the run's hosts are read.
+    """
+    for kept in records if records is not None else (record.of(run, host) for host in run.hosts()):
+        if run.entries[kept.host].get("put_back"):
+            yield f"{kept.host}: not certified, for its settings were put back after it was measured"
+        elif kept.state == "ok" and kept.certificate:
+            yield keep(folder, kept.certificate)
 
 
 def keep(folder: Path, document: Mapping[str, Any]) -> str:

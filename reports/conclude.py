@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from . import certified, drift, fleet, history, preflight, render, run_folder, schema, summary
+from .fleet import Row
+from .record import Record
+from .run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,11 @@ def doubtful(path: Path, by: str) -> list[str]:
 
 def summed_up(path: Path) -> Verdict:
     """Print where the report is and three lines of result; status 1 when a host is neither ok nor skipped."""
-    lines, rows = summary.lines(run_folder.read(path))
+    return _summed_up(run_folder.read(path))
+
+
+def _summed_up(run: Run, rows: list[Row] | None = None) -> Verdict:
+    lines, rows = summary.lines(run, rows)
     return Verdict(0 if fleet.healthy(rows) else 1, lines)
 
 
@@ -65,10 +72,13 @@ def certify(path: Path) -> Verdict:
 
 def record(path: Path) -> Verdict:
     """Keep a run's certificates and figures in the history beside its folder; once, however often it is called."""
-    run = run_folder.read(path)
+    return Verdict(0, _recorded(run_folder.read(path)))
+
+
+def _recorded(run: Run, records: list[Record] | None = None) -> list[str]:
     with history.open_(run.path.absolute().resolve().parent) as opened:
-        new = opened.record(run)
-        return Verdict(0, [*opened.said, f"{run.run_id}: {'recorded' if new else 'was recorded already'}"])
+        new = opened.record(run, records)
+        return [*opened.said, f"{run.run_id}: {'recorded' if new else 'was recorded already'}"]
 
 
 VERDICTS: dict[str, Callable[[Path], Verdict]] = {"summary": summed_up, "drift": drifted, "preflight": fit}
@@ -79,14 +89,15 @@ def conclude(path: Path, by: str) -> tuple[Verdict, list[str]]:
     """Return the verdict of a run's playbook, and what else is to be said. A run that tuned is summed up when it ends;
     what drift.yml and preflight.yml ask stands on the pages, so it is judged before. Raises OSError or ValueError.
     """
+    judge = VERDICTS[by] if by != "summary" else drifted if drift.certificates(run_folder.read(path)) else None
+    verdict = _tried(judge, path) if judge else Verdict(0, [])
+    run = run_folder.read(path)  # with what was judged
+    found = render.render_and_record(run)
+    records = [kept for _, kept in found]
     if by != "summary":
-        verdict = _tried(VERDICTS[by], path)
-        render.render(run_folder.read(path))
-        return verdict, record(path).sentences
-    said = _tried(drifted, path).sentences if drift.certificates(run_folder.read(path)) else []
-    render.render(run_folder.read(path))
-    said += [*certify(path).sentences, *record(path).sentences]
-    return summed_up(path), said
+        return verdict, _recorded(run, records)
+    said = [*verdict.sentences, *certified.certify(run, certified.folder_of(run), records), *_recorded(run, records)]
+    return _summed_up(run, [row for row, _ in found]), said
 
 
 def _tried(judge: Callable[[Path], Verdict], path: Path) -> Verdict:

@@ -13,17 +13,15 @@ import contextlib
 import fcntl
 import json
 import sqlite3
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from probe_agent.settings import values as settings_of
-
-from . import certificate, certified, fleet, headlines, run_folder, trend
+from . import certificate, certified, record, run_folder, trend
 from .metrics import Metric
-from .run_folder import Host, Run
+from .record import Record
+from .run_folder import Run
 from .trend import Point, Trend
 
 NAME = "history.sqlite"
@@ -91,15 +89,16 @@ class History:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
-    def record(self, run: Run) -> bool:
-        """Keep a run whole, once. Returns False when it was there already."""
+    def record(self, run: Run, records: Iterable[Record] | None = None) -> bool:
+        """Keep a run whole, once. Returns False when it was there already. Without `records`, its hosts are read."""
         run_id = _text(run.run_id)
         if self.connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone():
             return False
         hosts, found = [], []
-        for host in run.hosts():  # a fleet's results take a while to read: nobody waits for that
-            hosts.append((run_id, *_row(run, host)))
-            found += [(run_id, *row) for row in _figures(host)]
+        # A fleet's results take a while to read: nobody waits for that.
+        for kept in records if records is not None else (record.of(run, host) for host in run.hosts()):
+            hosts.append((run_id, *_row(kept)))
+            found += [(run_id, *row) for row in _figures(kept)]
         with _transaction(self.connection):
             added = self.connection.execute(
                 "INSERT OR IGNORE INTO runs VALUES (?, ?, ?)", (run_id, run.started, run.finished)
@@ -120,7 +119,7 @@ class History:
             " FROM hosts JOIN runs USING (run_id) WHERE host = ? ORDER BY started, run_id",
             (_text(host),),
         )
-        return [Entry(*row[:7], *map(json.loads, row[7:9]), _unpacked(row[9])) for row in found]
+        return [Entry(*row[:7], *map(json.loads, row[7:9]), record.unpacked(row[9])) for row in found]
 
     def newest(self, host: str) -> Entry | None:
         """Return the newest run of a host that measured it."""
@@ -266,30 +265,17 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
 
 
-def _row(run: Run, host: Host) -> tuple[str | bytes | None, ...]:
+def _row(kept: Record) -> tuple[str | bytes | None, ...]:
     """Return a host's row, what follows its run."""
-    state, reason = fleet.judge(host)
-    measured = host.result
-    about = (measured.profile, measured.model, measured.fingerprint_id) if measured else ("", "", "")
-    parts = (measured.fingerprint, settings_of(measured.host_memory)) if measured else ({}, {})
-    document = certificate.document(run, host) if certificate.earned(host, state) else None
-    texts = (host.name, state, reason, *about)
-    return (*map(_text, texts), *map(json.dumps, parts), _packed(document) if document else None)
+    texts = (kept.host, kept.state, kept.reason, kept.profile, kept.model, kept.fingerprint_id)
+    return (*map(_text, texts), json.dumps(kept.fingerprint), json.dumps(kept.settings), kept.packed)
 
 
-def _figures(host: Host) -> Iterator[tuple[str | float, ...]]:
+def _figures(kept: Record) -> Iterator[tuple[str | float, ...]]:
     """Yield a row for each figure of a host, what follows its run."""
-    for found in headlines.of(host.result) if host.result else []:
+    for found in kept.figures:
         known = (float(found.median), float(found.mad), len(found.values))
-        yield (_text(host.name), found.name, found.title, found.lower_is_better, *known)
-
-
-def _packed(document: Mapping[str, Any]) -> bytes:
-    return zlib.compress(json.dumps(document).encode())
-
-
-def _unpacked(packed: bytes | None) -> dict[str, Any] | None:
-    return json.loads(zlib.decompress(packed)) if packed else None
+        yield (_text(kept.host), found.name, found.title, found.lower_is_better, *known)
 
 
 def _text(foreign: str) -> str:

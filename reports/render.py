@@ -34,6 +34,7 @@ from . import (
     prometheus,
     recommendations,
     recommended_vars,
+    record,
     schema,
     sections,
     tables,
@@ -41,6 +42,7 @@ from . import (
 from .documents import Document
 from .fleet import Row
 from .fleet_page import Fleet
+from .record import Record
 from .run_folder import Host, Run
 from .tables import Table
 
@@ -56,22 +58,27 @@ MARKDOWN = str.maketrans(
 
 def render(run: Run) -> list[Row]:
     """Write every page of the run, remove those of an earlier rendering that it lacks now, and return the rows."""
-    rows = _rows(run)
-    for path, content in fleet_files(run, rows):
+    return [row for row, _ in render_and_record(run)]
+
+
+def render_and_record(run: Run) -> list[tuple[Row, Record]]:
+    """As `render`, with what is kept of each host beyond its pages."""
+    found = _hosts(run)
+    for path, content in fleet_files(run, [row for row, _ in found]):
         write(run.path / path, content)
-    return rows
+    return found
 
 
-def render_host(run: Run, name: str) -> Row:
-    """Write everything in one host's folder, and return its row."""
+def render_host(run: Run, name: str) -> tuple[Row, Record]:
+    """Write everything in one host's folder, and return its row and what is kept of it."""
     host = run.host(name)
     row = fleet.row(host)
     for path, content in host_files(run, host, row):
         write(run.path / path, content)
-    return row
+    return row, record.of(run, host)
 
 
-def _rows(run: Run) -> list[Row]:
+def _hosts(run: Run) -> list[tuple[Row, Record]]:
     """Render every host, in the order of run.json."""
     one = functools.partial(render_host, run)
     workers = len(os.sched_getaffinity(0))

@@ -7,27 +7,26 @@ from pathlib import Path
 from . import drift, figures, fleet, preflight, run_folder
 from .fleet import Row
 from .loose import mapping
-from .run_folder import Host, Run
+from .run_folder import Run
 from .sections import settings
 
 INDEX = "index.html"
+MEASURED = "metrics"  # the file that only a host with a result has
 NAMED = 3  # hosts; the page names more
 REASON_LIMIT = 120  # characters
 
 
-def lines(run: Run) -> tuple[list[str], list[Row]]:
-    """Return where the report is, three lines of result, and the rows that these are drawn from."""
-    rows: list[Row] = []
-    first: tuple[Host, Row] | None = None
-    for host in run.hosts():
-        row = fleet.row(host)
-        rows.append(row)
-        if first is None and host.result:
-            first = (host, row)
+def lines(run: Run, rows: list[Row] | None = None) -> tuple[list[str], list[Row]]:
+    """Return where the report is, three lines of result, and the rows that these are drawn from.
+
+    Without `rows`, the run's hosts are read.
+    """
+    rows = [fleet.row(host) for host in run.hosts()] if rows is None else rows
+    first = next((row for row in rows if MEASURED in row.files), None)
     said = [
         _where(run, run.path / INDEX, rows),
         _fleet(rows),
-        *(_host(*first) if first else ["No host has a result."]),
+        *(_host(first) if first else ["No host has a result."]),
         *_preflight(run),
         *drift.sentences(run.drift),
     ]
@@ -59,7 +58,7 @@ def _short(reason: str) -> str:
     return (reason if len(reason) <= REASON_LIMIT else f"{reason[:REASON_LIMIT]}…") or "no reason given"
 
 
-def _host(host: Host, row: Row) -> list[str]:
+def _host(row: Row) -> list[str]:
     thp = row.settings.get(settings.THP)
     parts = [f"THP {fleet.before_after(thp)}"] if thp else []
     cold, warm = (row.headline.get(f"{cache}_load_s") for cache in ("cold", "warm"))
@@ -71,4 +70,4 @@ def _host(host: Host, row: Row) -> list[str]:
         parts.append(f"its first request has a token after {shown}")
     compared = f"levers against glibc: {fleet.levers(row)}" if row.verdicts else "no lever was compared"
     to_do = f"To do: {fleet.advice(row)}" if row.advice else "Nothing to do by these figures."
-    return [f"{host.name}: {', '.join(parts)}.", f"{host.name}: {compared}. {to_do}"]
+    return [f"{row.host}: {', '.join(parts)}.", f"{row.host}: {compared}. {to_do}"]

@@ -118,6 +118,12 @@ def test_offline_from_a_folder_of_wheels_and_then_for_another_device(make, wheel
     assert make(device="cpu", wheels=str(wheels))["changed"] is False
 
 
+def test_a_node_without_the_agent_asks_for_it_and_is_left_as_it_is(make, wheels, tmp_path):
+    asked = make(agent_archive=None, wheels=str(wheels))
+    assert (asked["changed"], asked["agent_wanted"]) == (False, True)
+    assert not (tmp_path / "home").exists()
+
+
 @pytest.fixture
 def shelf(wheels, tmp_path):
     """A folder of wheels with nothing but uv."""

@@ -40,6 +40,21 @@ def test_a_second_run_changes_nothing_and_a_rollback_undoes_everything(playbook)
 
 
 @pytest.mark.usefixtures("machine")
+def test_a_node_that_is_as_wanted_is_not_checked_further(playbook, tmp_path):
+    def checked():
+        wish = {**WISH, "tuning_keep": True, "tuning_persist": False, "jemalloc_install": False}
+        done = playbook("tune_and_probe.yml", "--tags", "preflight", reports_dir=str(tmp_path), **wish)
+        assert done.code == 0, done.output
+        return "The hugepage pools fit this node" in done.output
+
+    assert checked()
+    assert playbook("playbooks/tune.yml", **WISH).code == 0
+    assert not checked()
+    POOL.write_text("8\n")
+    assert checked()
+
+
+@pytest.mark.usefixtures("machine")
 def test_check_mode_shows_each_change_and_makes_none(playbook):
     before = machine_state()
     planned = playbook("playbooks/tune.yml", "--check", "--diff", **WISH)

@@ -1,11 +1,12 @@
 """The end of a run in one process: what is written, what is said where, and whose verdict is the exit status."""
 
+import collections
 import copy
 import json
 
 import pytest
 
-from reports import conclude, drift
+from reports import conclude, drift, run_folder
 from reports.__main__ import main
 
 
@@ -19,6 +20,19 @@ def test_a_run_is_judged_rendered_and_recorded(sample_run, capsys, by):
     assert "recorded" in said.err
     assert "node2" in said.out
     assert "node2" in (sample_run / "index.html").read_text()
+
+
+def test_a_result_is_read_once_whatever_is_made_of_it(sample_run, monkeypatch):
+    read, measurement = collections.Counter(), run_folder.measurement
+
+    def counted(path):
+        read[path] += 1
+        return measurement(path)
+
+    monkeypatch.setattr(run_folder, "measurement", counted)
+    main(["conclude", str(sample_run)])
+    assert read[sample_run / "hosts/node1/result.json"] == 1
+    assert set(read.values()) == {1}
 
 
 def test_a_certified_node_is_held_against_its_certificate_and_the_pages_say_so(sample_run, capsys):
