@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from action_plugins.open_run import lines
+from action_plugins.probe_environment import lines
 
 from library import probe_environment as module
 
