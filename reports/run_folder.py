@@ -5,8 +5,11 @@ Results come from nodes: a broken, oversized or hostile one costs its own host a
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import gc
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -174,25 +177,43 @@ def is_folder_name(name: str) -> bool:
 def parse(text: str) -> Any:
     """Read JSON strictly: no NaN, no infinities, no figures that overflow, no endless nesting. Raises ValueError."""
     try:
-        document = json.loads(text)
+        with _uncollected():
+            document = json.loads(text)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
     except json.JSONDecodeError:
         raise
     except ValueError:  # Python reads no integer of thousands of digits
         raise ValueError("a number of that many digits is no figure a node can have") from None
-    level, levels = [document], 0
-    while level:  # a level after another: a fleet's results have millions of values, too many for a call each
+    values, levels = [document], 0
+    while values:  # a level after another: a fleet's results have millions of values, too many for a call each
         if levels > DEPTH_LIMIT:
             raise ValueError(TOO_DEEP)
-        below: list[Any] = []
-        for value in level:
-            if isinstance(value, dict | list):
-                below.extend(value.values() if isinstance(value, dict) else value)
-            elif isinstance(value, float | int) and not -FIGURE_LIMIT <= value <= FIGURE_LIMIT:  # so NaN is out too
-                raise ValueError(f"{value!s:.40} is no figure a node can have")
-        level, levels = below, levels + 1
+        _refuse_figures([value for value in values if type(value) is float or type(value) is int])
+        inner = [value for value in values if type(value) is dict or type(value) is list]
+        values = [value for part in inner for value in (part.values() if type(part) is dict else part)]
+        levels += 1
     return document
+
+
+def _refuse_figures(numbers: list[float]) -> None:
+    """Raise ValueError where one is no figure: the least and the largest tell, and the sum of a NaN is none."""
+    if not numbers or (min(numbers) >= -FIGURE_LIMIT and max(numbers) <= FIGURE_LIMIT and not math.isnan(sum(numbers))):
+        return
+    wrong = next(number for number in numbers if not -FIGURE_LIMIT <= number <= FIGURE_LIMIT)
+    raise ValueError(f"{wrong!s:.40} is no figure a node can have")
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector out, which would go through each value of a large document time and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _host(run: Path, name: str, entry: dict[str, Any]) -> Host:
