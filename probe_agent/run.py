@@ -38,8 +38,8 @@ PROBES: dict[str, ModuleType] = {
 }
 
 
-class Stopped(Exception):
-    """Somebody asked the agent to end."""
+class Stopped(BaseException):
+    """Somebody asked the agent to end. No Exception: what takes any of those for a missing library would lose it."""
 
 
 def run(spec: Spec, out: Path) -> int:

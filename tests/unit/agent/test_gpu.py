@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from probe_agent import gpu
+from probe_agent import gpu, run
 from probe_agent.gpu import Gpu
 
 MIB = 1 << 20
@@ -252,3 +252,14 @@ def test_a_node_without_the_library_has_no_device(monkeypatch):
         assert device is None
     assert (gpu.listed(), gpu.chosen(), gpu.environment([])) == ([], [], {})
     assert gpu.of_server(("-tp=2",), [], []) == {}
+
+
+def test_an_agent_that_is_asked_to_end_while_it_looks_for_gpus_ends(monkeypatch):
+    """The signal came in the middle of the library's import once, and was taken for its absence."""
+
+    def asked():
+        raise run.Stopped
+
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=asked))
+    with pytest.raises(run.Stopped):
+        gpu.listed()
