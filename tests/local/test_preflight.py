@@ -67,10 +67,13 @@ def test_thp_and_a_disk_against_the_certificate_are_found_and_nothing_else(playb
         done = playbook("playbooks/preflight.yml", reports_dir=str(certified), probe_state=str(tmp_path / "state"))
     assert done.code == 2, done.output
     found = verdict_of(certified)
-    unfit = {each["subject"]: each["sentence"] for each in found["findings"] if each["word"] == "unfit"}
+    unfit, unknown = (
+        {each["subject"]: each["sentence"] for each in found["findings"] if each["word"] == word}
+        for word in ("unfit", "unknown")
+    )
     assert unfit["THP enabled"] == f"is {other}, and was certified as {knob.value}"
     assert f"THP enabled: {unfit['THP enabled']}" in done.output
-    assert READ_COLD in unfit
+    assert READ_COLD in unfit or "the hypervisor took" in unknown[READ_COLD]  # then it cannot be held against the node
     assert set(unfit) <= {"THP enabled", *(name for name in limits if "cold" in name)}, done.output
     assert (tmp_path / "state/certificate.json").read_bytes() == (certified / "certified/local.json").read_bytes()
 
