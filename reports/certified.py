@@ -26,11 +26,11 @@ def certify(run: Run, folder: Path, records: Iterable[Record] | None = None) -> 
 
     Without `records`, the run's hosts are read.
     """
-    for kept in records if records is not None else (record.of(run, host) for host in run.hosts()):
+    for kept in record.of_run(run) if records is None else records:
         if run.entries[kept.host].get("put_back"):
             yield f"{kept.host}: not certified, for its settings were put back after it was measured"
-        elif kept.state == "ok" and kept.certificate:
-            yield keep(folder, kept.certificate)
+        elif kept.state == "ok" and (earned := kept.certificate):
+            yield keep(folder, earned)
 
 
 def keep(folder: Path, document: Mapping[str, Any]) -> str:

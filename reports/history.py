@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from . import certificate, certified, record, run_folder, trend
 from .metrics import Metric
-from .record import Record
+from .record import Outcome, Record
 from .run_folder import Run
 from .trend import Point, Trend
 
@@ -61,18 +61,11 @@ CREATE INDEX figures_by_run ON figures (host, run_id);
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Outcome):
     """A host in one run. `certificate` is None where it earned none."""
 
     run_id: str
     started: str
-    state: str
-    reason: str
-    profile: str
-    model: str
-    fingerprint_id: str
-    fingerprint: Mapping[str, Any]
-    settings: Mapping[str, str]
     certificate: Mapping[str, Any] | None
 
 
@@ -96,7 +89,7 @@ class History:
             return False
         hosts, found = [], []
         # A fleet's results take a while to read: nobody waits for that.
-        for kept in records if records is not None else (record.of(run, host) for host in run.hosts()):
+        for kept in record.of_run(run) if records is None else records:
             hosts.append((run_id, *_row(kept)))
             found += [(run_id, *row) for row in _figures(kept)]
         with _transaction(self.connection):
@@ -115,11 +108,11 @@ class History:
     def runs(self, host: str) -> list[Entry]:
         """Return the runs of a host, oldest first."""
         found = self.connection.execute(
-            "SELECT run_id, started, state, reason, profile, model, fingerprint_id, fingerprint, settings, certificate"
+            "SELECT state, reason, profile, model, fingerprint_id, fingerprint, settings, run_id, started, certificate"
             " FROM hosts JOIN runs USING (run_id) WHERE host = ? ORDER BY started, run_id",
             (_text(host),),
         )
-        return [Entry(*row[:7], *map(json.loads, row[7:9]), record.unpacked(row[9])) for row in found]
+        return [Entry(*row[:5], *map(json.loads, row[5:7]), *row[7:9], record.unpacked(row[9])) for row in found]
 
     def newest(self, host: str) -> Entry | None:
         """Return the newest run of a host that measured it."""

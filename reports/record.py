@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,9 @@ from .run_folder import Host, Run
 
 
 @dataclass(frozen=True)
-class Record:
-    """`packed` is the certificate that the host earned. Texts are a node's: half of a surrogate pair is spelled out."""
+class Outcome:
+    """What a run found a host to be; empty but for state and reason where it was not measured."""
 
-    host: str
     state: str
     reason: str
     profile: str
@@ -27,12 +26,24 @@ class Record:
     fingerprint_id: str
     fingerprint: Mapping[str, Any]
     settings: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Record(Outcome):
+    """`packed` is the certificate that the host earned, None where it earned none."""
+
+    host: str
     figures: tuple[Headline, ...]
     packed: bytes | None
 
     @property
     def certificate(self) -> dict[str, Any] | None:
         return unpacked(self.packed)
+
+
+def of_run(run: Run) -> Iterator[Record]:
+    """Yield a record of each inventory host, whose files are read for it."""
+    return (of(run, host) for host in run.hosts())
 
 
 def of(run: Run, host: Host) -> Record:
