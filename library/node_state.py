@@ -83,14 +83,14 @@ state:
       type: dict
       returned: always
       sample: {sys/kernel/mm/transparent_hugepage/enabled: "2026-11-21T01:58:00+00:00"}
+    as_wanted:
+      description: Whether every setting, mount and allocator named stands as wanted, and no drop-in of ours is there.
+      type: bool
+      returned: always
     inventory: {description: A row for each setting the inventory names., type: list, elements: dict, returned: always}
     services: {description: As given., type: list, elements: str, returned: always}
     services_not_verified: {description: As given., type: str, returned: always}
     not_verified: {description: Why the inventory could not be held against the node., type: str, returned: always}
-as_wanted:
-  description: Whether every setting, mount and allocator named stands as wanted, and no service of ours is on the node.
-  type: bool
-  returned: always
 certificate:
   description: Content of the certificate; without keep_certificate.
   type: str
@@ -152,15 +152,15 @@ def main() -> None:
         not_verified = str(error)
     module.exit_json(
         changed=False,
-        as_wanted=not not_verified
-        and not any(row.deviation or row.skipped or row.pending_reboot for row in stands)
-        and not memory["service_dropins"]
-        and memory["allocators"].keys() >= set(params["allocators"]),
         state={
             "read": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "host_memory": memory,
             "origins": {path: asdict(origin) for path, origin in origins.read(paths).items()},
             "written": written,
+            "as_wanted": not not_verified
+            and not any(row.deviation or row.skipped or row.pending_reboot for row in stands)
+            and not memory["service_dropins"]
+            and memory["allocators"].keys() >= set(params["allocators"]),
             "inventory": [row.to_json() for row in stands],
             "not_verified": not_verified,
             "services": params["services"],

@@ -18,6 +18,8 @@ from probe_agent import schema
 from probe_agent.host import hugepages, hugetlbfs, thp
 
 ROOT = Path(__file__).resolve().parents[1]
+# For a playbook that lies elsewhere: the project's own find their plugins beside them.
+OUR_ACTIONS = {"ANSIBLE_ACTION_PLUGINS": str(ROOT / "playbooks/action_plugins")}
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -40,6 +40,8 @@ INTERRUPTED = "the run was ended in this phase, before the node had finished"
 LOST = ("failed", "unreachable")
 MEASURE = "slm_probe"
 ROLLBACK = "rollback"
+TUNES = "thp"  # the first of what a plain user cannot do
+PLAIN_USER = "settings are skipped: they need root, and probe_become is false"
 PHASES = {MEASURE: "probe", f"{MEASURE}_wait": "probe", ROLLBACK: "rollback"}  # where a play does more than it says
 
 
@@ -163,6 +165,10 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         if not ignore_errors:
             self.lose(result, "failed")
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        if result._task.action == TUNES and self.phase == "tune":
+            self._display.warning(PLAIN_USER)  # it says a thing once
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self.lose(result, "unreachable")

@@ -52,7 +52,7 @@ def changes(host: Host) -> list[str]:
     if not (host.baseline and host.result):
         known = {setting.name: setting.after or setting.before for setting in both(host)}
         state = f"; {THP} was {known[THP]}" if THP in known else ""
-        return [f"There is one measurement only, so what changed is not known{state}."] if host.measured else []
+        return [f"The node was measured once, so there is no before and after{state}."] if host.measured else []
     if not (host.baseline.host_memory and host.result.host_memory):
         return ["The settings were not read in both measurements, so what changed is not known."]
     changed = [setting for setting in both(host) if setting.changed]

@@ -84,11 +84,12 @@ def answers(result: bytes) -> dict[str, dict[str, Any]]:
     nothing = {"changed": False, "diff": []}
     memory = json.loads(RESULT.read_text())["host_memory"]
     unread = {"services_not_verified": "", "not_verified": ""}
-    state = {"host_memory": memory, "origins": {}, "written": {}, "inventory": [], "services": [], **unread}
+    nowhere = {"origins": {}, "written": {}, "inventory": [], "services": []}
+    state = {"as_wanted": True, "host_memory": memory, **nowhere, **unread}
     probe = {"status": "ok", "reason": "", "headline": {"cold_load_s": 0.64, "warm_load_s": 0.31}}
     measured = {"changed": False, "result": "/r", "probes": {"load": probe, "serving": probe}, "resumed": []}
     return {
-        "node_state": {"changed": False, "as_wanted": True, "state": state},
+        "node_state": {"changed": False, "state": state},
         "stat": {"changed": False, "stat": {"exists": False}},  # of a certificate on the node
         "thp": nothing,
         "hugepages": {**nothing, "reboot_required": False},
@@ -99,7 +100,7 @@ def answers(result: bytes) -> dict[str, dict[str, Any]]:
         "async_wrapper": {"started": True, "finished": False, "ansible_job_id": "job", "results_file": JOB},
         "async_status": {**measured, "started": True, "finished": True, "ansible_job_id": "job"},
         "slurp": {"changed": False, "encoding": "base64", "content": base64.b64encode(result).decode()},
-        "small_file": {"changed": True, "dest": "/c"},
+        "small_files": {"changed": True, "written": ["/c"]},
         "rollback": {"changed": False, "restored": [], "left": []},
     }
 

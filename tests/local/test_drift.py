@@ -206,12 +206,15 @@ def limit_of(folder, name):
 
 
 def test_a_slowed_disk_and_a_slowed_cpu_are_found(drift, folder):
-    """Each by its own figure; not as drift where others keep this machine busy, for then the node may be well."""
+    """Each by its own figure; not as drift where others keep this machine busy, for then the node may be well.
+
+    This machine's own speed changes by as much as the cap slows it, so the certificate is of a faster one besides.
+    """
     path = folder / "runs/certified/local.json"
     document = json.loads(path.read_text())
     earlier = [json.loads(run.read_text())["hosts"]["local"] for run in (folder / "runs").glob("2*/drift.json")]
     values = [judged["figures"][COMPUTED]["value"] for judged in earlier if COMPUTED in judged["figures"]]
-    document["limits"][COMPUTED]["limit"] = 1.4 * min(values)
+    document["limits"][COMPUTED]["limit"] = 0.7 * min(values)
     with (
         file_of(path, json.dumps(document)),
         reading_at_most(limit_of(folder, READ_COLD) * 2**30 / 2),

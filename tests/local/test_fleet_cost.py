@@ -11,7 +11,7 @@ def test_a_converged_node_runs_few_modules(playbook, tmp_path):
     done = playbook("tune_and_probe.yml", "-i", str(tmp_path / "inventory/hosts.yml"), env=environment)
     assert done.code == 0, done.output
     ran = fleet.executions(tmp_path)
-    assert ran["slm_probe"] == 2
+    assert ran["slm_probe"] == 1  # before and after are the same on a node that is to stay as it is
     assert sum(ran.values()) <= MODULES_MOST, ran
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import ROOT
+from support import OUR_ACTIONS, ROOT
 
 SAMPLE = ROOT / "tests/unit/reports/samples/run/hosts/node1/result.json"
 PRETENDS = """
@@ -61,12 +61,11 @@ def measure(node):
 
     def run(*arguments: str) -> list[str]:
         command = [Path(sys.executable).with_name("ansible-playbook"), "-i", node / "hosts.yml", node / "measure.yml"]
-        known = {"ANSIBLE_ACTION_PLUGINS": str(ROOT / "playbooks/action_plugins"), "ANSIBLE_NOCOLOR": "1"}
         lines = []
         with subprocess.Popen(
             [*map(str, command), *arguments],
             cwd=ROOT,
-            env={**os.environ, **known},
+            env={**os.environ, **OUR_ACTIONS, "ANSIBLE_NOCOLOR": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

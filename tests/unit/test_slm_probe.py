@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from action_plugins.slm_probe import Watch
-from support import ROOT
+from support import OUR_ACTIONS, ROOT
 
 
 def state(message, **other):
@@ -87,7 +87,7 @@ def test_in_check_mode_the_spec_is_read_without_asking_the_node(tmp_path, profil
     done = subprocess.run(
         [*command, tmp_path / "play.yml"],
         cwd=ROOT,
-        env={**os.environ, "ANSIBLE_ACTION_PLUGINS": str(ROOT / "playbooks/action_plugins")},
+        env={**os.environ, **OUR_ACTIONS},
         capture_output=True,
         text=True,
         check=False,

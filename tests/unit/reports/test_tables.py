@@ -161,7 +161,7 @@ def test_only_one_measurement_makes_no_comparison(make_run, document):
     host = host_of(make_run({"n": {"result": document}}), "n")
     assert [column.title for column in settings.section(host).tables[0].columns] == ["Setting", "Found"]
     assert settings.changes(host) == [
-        "There is one measurement only, so what changed is not known; THP enabled was always."
+        "The node was measured once, so there is no before and after; THP enabled was always."
     ]
     assert [row.label for row in load.section(host).figures[1].rows] == ["cold", "warm"]
 
