@@ -78,7 +78,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     planned = plan(model_bytes, meminfo.read()["MemAvailable"])
     blocks, order = bench.spec.repeats, random.Random(bench.spec.seed)
     # Cold may have been more than the model's files, and what cannot be squeezed in whole has other ends.
-    known = [] if bench.spec.drop_caches or planned.pressed_bytes < model_bytes else _ends(bench, planned)
+    known = [] if bench.spec.drop_caches or planned.pressed_bytes < model_bytes else ends(bench, planned)
     levels = tuple(level for level in levels if level not in {row["level"] for row in known})
     bench.progress.expect(blocks * len(levels))
     with cgroup.limited(balloon.limit(planned.pressed_bytes), hierarchy) as group:
@@ -106,7 +106,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     yield from known
 
 
-def _ends(bench: Bench, planned: Plan) -> list[Row]:
+def ends(bench: Bench, planned: Plan) -> list[Row]:
     """Return the processes of the load probe as rows at both ends, none where it did not measure every pair."""
     taken = bench.measured("load")
     if len(taken) < bench.spec.repeats * len(OF_LOAD):

@@ -80,20 +80,6 @@ def test_residency_falls_with_the_room_and_nothing_stays_behind(pressure, tmp_pa
     assert run.pid not in cgroup.left()
 
 
-def test_a_load_that_was_just_measured_is_not_repeated(pressure, tmp_path):
-    run = pressure("--probe", "load", "--profile", "standard")
-    assert run.wait() == 0, run.stdout.read()
-    probe = result_of(tmp_path)["probes"]["pressure"]
-    assert probe["evidence"]["squeeze_worked"]
-    assert [(row["level"], row["taken_from"]) for row in probe["samples"]] == [
-        *[(0.5, "")] * 3,
-        *[(0.0, "load"), (1.0, "load")] * 3,
-    ]
-    loads = [row["load_s"] for row in result_of(tmp_path)["probes"]["load"]["samples"]]
-    assert [row["load_s"] for row in probe["samples"][3:]] == loads
-    assert set(probe["headline"]) >= {"load_at_full_s", "load_at_half_s", "load_at_none_s", "load_squeezed_ratio"}
-
-
 def test_an_agent_killed_in_the_middle_leaves_no_balloon_and_the_next_run_clears_up(pressure, tmp_path):
     run = pressure("--profile", "standard")
 

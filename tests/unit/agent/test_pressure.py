@@ -1,8 +1,11 @@
 """What the pressure probe plans on a node, and what it says of its samples."""
 
+import json
 import math
+from types import SimpleNamespace
 
 import pytest
+from support import ROOT
 
 from probe_agent import spec
 from probe_agent.bench import Skipped
@@ -11,6 +14,7 @@ from probe_agent.host import cgroup
 from probe_agent.probes import pressure
 
 MIB, GIB = 1 << 20, 1 << 30
+PROBES = json.loads((ROOT / "reports/samples/h200/hosts/local/result.json").read_text())["probes"]
 
 
 def row(block, level, share, load_s, **more):
@@ -40,6 +44,23 @@ def block(number, slower=1.0):
 def test_a_model_that_fits_is_squeezed_in_whole():
     found = pressure.plan(3 * GIB, 100 << 20)
     assert (found.pressed_bytes, found.floor_kb) == (3 * GIB, 25 << 20)
+
+
+def test_a_load_that_was_just_measured_is_not_repeated():
+    """On the sample's node: what its agent took over is what the load probe had measured, whole or not at all."""
+    loads, squeezed = PROBES["load"]["samples"], PROBES["pressure"]["samples"]
+    bench = SimpleNamespace(spec=spec.Spec(profile="standard"), measured={"load": loads}.get)
+    planned = pressure.Plan(int(squeezed[0]["pressed_mb"] * MIB), 0)
+    taken = pressure.ends(bench, planned)
+    assert [(each["level"], each["load_s"]) for each in taken] == [
+        (1.0 if load["cache"] == "warm" else 0.0, load["load_s"]) for load in loads
+    ]
+    there = [each for each in squeezed if each["taken_from"] == "load"]
+    assert [set(each) for each in taken] == [set(each) for each in there]
+    assert [each["load_s"] for each in taken] == [each["load_s"] for each in there]
+    assert {each["level"] for each in squeezed if each["taken_from"] == ""} == {0.5}
+    bench.measured = {"load": loads[:-1]}.get
+    assert pressure.ends(bench, planned) == []
 
 
 @pytest.mark.parametrize("model_gib", [25, 40, 95])
