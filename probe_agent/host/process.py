@@ -51,11 +51,15 @@ def rss_mb(pid: int | str = "self", root: Path = Path("/")) -> float:
 
 def descendants(pid: int, root: Path = Path("/")) -> list[int]:
     """Return the processes that `pid` started, and those they started, parents first."""
-    found = []
-    for task in (root / "proc" / str(pid) / "task").glob("*/children"):
+    found: list[int] = []
+    try:
+        tasks = list((root / "proc" / str(pid) / "task").iterdir())
+    except OSError:  # the process ended meanwhile
+        return found
+    for task in tasks:
         try:
-            children = [int(child) for child in task.read_text().split()]
-        except OSError:  # the thread ended meanwhile
+            children = [int(child) for child in (task / "children").read_text().split()]
+        except OSError:  # the thread did
             continue
         for child in children:
             found += [child, *descendants(child, root)]

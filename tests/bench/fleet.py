@@ -32,7 +32,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from probe_agent.host import process  # noqa: E402 - found through the line above
+from probe_agent import bundle  # noqa: E402 - found through the line above
+from probe_agent.host import process  # noqa: E402
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 PLUGINS = Path(__file__).with_name("fleet_plugins")
@@ -217,17 +218,21 @@ def nodes(folder: Path, hosts: int, port: int) -> Iterator[None]:
 
 
 def commands(folder: Path, hosts: int, port: int, forks: int, wait_s: float) -> dict[str, list[str]]:
-    """Lay out what both run, and return the two commands."""
+    """Lay out what both run, and return the two commands. Ours is the role's, with a job per node beyond the forks."""
     (folder / "python").write_text(STAND_IN.format(wait_s=wait_s))
     (folder / "python").chmod(0o755)
-    (folder / "agent/probe_agent").mkdir(parents=True)
-    task = {
-        "python": str(folder / "python"),
-        "agent": str(folder / "agent"),
-        "spec": {"model": "synthetic:tiny", "probes": ["load"], "profile": "quick"},
-        "result": f"{folder}/{{{{ inventory_hostname }}}}/result.json",
+    agent = bundle.write(ROOT / ".cache/agent").name.removesuffix(".tar.gz")
+    (folder / "agent" / agent / "probe_agent").mkdir(parents=True)
+    measure = {"name": "probe", "tasks_from": "measure"}
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {"__probe_result": "result.json"},
+        "tasks": [
+            {"name": "Open the run", "open_run": {"reports_dir": f"{folder}/runs"}, "run_once": True},
+            {"name": "Measure", "ansible.builtin.import_role": measure},
+        ],
     }
-    play = {"hosts": "all", "gather_facts": False, "tasks": [{"name": "Measure", "slm_probe": task}]}
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     options = f"-o UserKnownHostsFile={folder}/known_hosts -o IdentitiesOnly=yes"
     variables = {
@@ -236,6 +241,12 @@ def commands(folder: Path, hosts: int, port: int, forks: int, wait_s: float) -> 
         "ansible_ssh_private_key_file": str(folder / "key"),
         "ansible_ssh_common_args": options,
         "ansible_python_interpreter": "/usr/bin/python3",
+        "probe_python": f"{folder}/python",
+        "probe_home": str(folder),
+        "probe_state": f"{folder}/{{{{ inventory_hostname }}}}",
+        "probe_become": False,
+        "probe_probes": ["load"],
+        "probe_profile": "quick",
     }
     inventory = {"all": {"hosts": dict.fromkeys(addresses(hosts)), "vars": variables}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))

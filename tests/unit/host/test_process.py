@@ -32,6 +32,22 @@ def test_resident_memory_alone_is_not_rounded(fake_root):
     assert process.rss_mb(7, fake_root({"proc/7/status": "VmHWM:\t   2052 kB\nVmRSS:\t   1025 kB\n"})) == 1025 / 1024
 
 
+def test_a_child_that_ends_while_it_is_looked_at_is_left_out(fake_root, monkeypatch):
+    root = fake_root({"proc/7/task/7/children": "8 9", "proc/8/task/8/children": "", "proc/9/task/9/children": "10"})
+
+    def ended(look):
+        def at(folder):
+            if str(folder).endswith("/8/task"):
+                raise FileNotFoundError(folder)
+            return look(folder)
+
+        return at
+
+    monkeypatch.setattr(os, "listdir", ended(os.listdir))
+    monkeypatch.setattr(os, "scandir", ended(os.scandir))
+    assert process.descendants(7, root) == [8, 9, 10]
+
+
 def test_meminfo_of_a_numa_node_reads_like_the_global_one():
     assert meminfo.parse("Node 0 MemTotal:  100 kB\nNode 0 HugePages_Free:  3\n") == {
         "MemTotal": 100,
