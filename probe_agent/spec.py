@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from . import models, paths
-from .arms import COMPARED
 
 PROFILES = {"quick": 1, "standard": 3, "certify": 6}
 SERVER_PAIRS = {"standard": 1, "certify": 3}  # of a cold and a warm start of vLLM, which takes ten times a process
@@ -135,10 +134,8 @@ def _check(spec: Spec) -> None:
     if unknown or not spec.probes or len(set(spec.probes)) < len(spec.probes):
         named = ", ".join(map(str, unknown or spec.probes)) or "empty"
         raise ValueError(f"probe_probes has {named}, and must name one or more of {', '.join(PROBES)}, each once")
-    unknown = [name for name in spec.arms if name not in COMPARED]
-    if unknown or len(set(spec.arms)) < len(spec.arms):
-        named = ", ".join(map(str, unknown or spec.arms))
-        raise ValueError(f"probe_arms has {named}, and must name any of {', '.join(COMPARED)}, each once")
+    if spec.arms:
+        _check_arms(spec.arms)
     unknown = [name for name in spec.gpus if not (isinstance(name, str) and GPU.fullmatch(name))]
     if (unknown or len(set(spec.gpus)) < len(spec.gpus)) and spec.gpus != ("all",):
         named = ", ".join(map(str, unknown or spec.gpus))
@@ -153,6 +150,15 @@ def _check(spec: Spec) -> None:
         if barred:
             raise ValueError(f"probe_server_flags has {barred[0]}, and must not: {BARRED_FLAGS[barred[0]]}")
     models.check(spec.model, spec.model_revision)
+
+
+def _check_arms(arms: tuple[str, ...]) -> None:
+    from .arms import COMPARED  # which brings half of host/: a node's module compiles what it imports at every run
+
+    unknown = [name for name in arms if name not in COMPARED]
+    if unknown or len(set(arms)) < len(arms):
+        named = ", ".join(map(str, unknown or arms))
+        raise ValueError(f"probe_arms has {named}, and must name any of {', '.join(COMPARED)}, each once")
 
 
 def _check_range(name: str, value: Any, low: float, high: float) -> None:

@@ -32,8 +32,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from probe_agent import bundle  # noqa: E402 - found through the line above
-from probe_agent.host import process  # noqa: E402
+from probe_agent.host import process  # noqa: E402 - found through the line above
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 PLUGINS = Path(__file__).with_name("fleet_plugins")
@@ -218,21 +217,18 @@ def nodes(folder: Path, hosts: int, port: int) -> Iterator[None]:
 
 
 def commands(folder: Path, hosts: int, port: int, forks: int, wait_s: float) -> dict[str, list[str]]:
-    """Lay out what both run, and return the two commands. Ours is the role's, with a job per node beyond the forks."""
+    """Lay out what both run, and return the two commands; both bring a result home."""
     (folder / "python").write_text(STAND_IN.format(wait_s=wait_s))
     (folder / "python").chmod(0o755)
-    agent = bundle.write(ROOT / ".cache/agent").name.removesuffix(".tar.gz")
-    (folder / "agent" / agent / "probe_agent").mkdir(parents=True)
-    measure = {"name": "probe", "tasks_from": "measure"}
-    play = {
-        "hosts": "all",
-        "gather_facts": False,
-        "vars": {"__probe_result": "result.json"},
-        "tasks": [
-            {"name": "Open the run", "open_run": {"reports_dir": f"{folder}/runs"}, "run_once": True},
-            {"name": "Measure", "ansible.builtin.import_role": measure},
-        ],
+    (folder / "agent/probe_agent").mkdir(parents=True)
+    task = {
+        "python": str(folder / "python"),
+        "agent": str(folder / "agent"),
+        "spec": {"model": "synthetic:tiny", "probes": ["load"], "profile": "quick"},
+        "result": f"{folder}/{{{{ inventory_hostname }}}}/result.json",
+        "keep": f"{folder}/home/{{{{ inventory_hostname }}}}.json",
     }
+    play = {"hosts": "all", "gather_facts": False, "tasks": [{"name": "Measure", "slm_probe": task}]}
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     options = f"-o UserKnownHostsFile={folder}/known_hosts -o IdentitiesOnly=yes"
     variables = {
@@ -241,21 +237,26 @@ def commands(folder: Path, hosts: int, port: int, forks: int, wait_s: float) -> 
         "ansible_ssh_private_key_file": str(folder / "key"),
         "ansible_ssh_common_args": options,
         "ansible_python_interpreter": "/usr/bin/python3",
-        "probe_python": f"{folder}/python",
-        "probe_home": str(folder),
-        "probe_state": f"{folder}/{{{{ inventory_hostname }}}}",
-        "probe_become": False,
-        "probe_probes": ["load"],
-        "probe_profile": "quick",
     }
     inventory = {"all": {"hosts": dict.fromkeys(addresses(hosts)), "vars": variables}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
     (folder / "hosts.txt").write_text("".join(f"root@{address}:{port}\n" for address in addresses(hosts)))
-    wait = f"mkdir -p {folder}/plain/$$ && {folder}/python -m probe_agent run --out {folder}/plain/$$/result.json"
-    keys = f"-i {folder}/key {options}"
+    result = f"{folder}/plain/$$/result.json"
+    wait = f"mkdir -p {folder}/plain/$$ && {folder}/python -m probe_agent run --out {result} && cat {result}"
+    theirs = [
+        "parallel-ssh",
+        "-h",
+        str(folder / "hosts.txt"),
+        "-p",
+        str(hosts),
+        "-t",
+        "0",
+        "-o",
+        str(folder / "theirs"),
+    ]
     return {
         "ours": [str(PLAYBOOK), "-i", str(folder / "hosts.yml"), "--forks", str(forks), str(folder / "play.yml")],
-        "theirs": ["parallel-ssh", "-h", str(folder / "hosts.txt"), "-p", str(hosts), "-t", "0", "-x", keys, wait],
+        "theirs": [*theirs, "-x", f"-i {folder}/key {options}", wait],
     }
 
 
@@ -266,22 +267,24 @@ def ssh(hosts: int, forks: int, wait_s: float, rounds: int) -> Iterator[str]:
     environment = {
         **os.environ,
         "ANSIBLE_ACTION_PLUGINS": str(ROOT / "playbooks/action_plugins"),
+        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "playbooks/callback_plugins"),
         "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=5s",  # gone before the next round
     }
     with tempfile.TemporaryDirectory() as scratch:
         folder, port = Path(scratch), 2222
         both = commands(folder, hosts, port, forks, wait_s)
-        taken: dict[str, list[float]] = {who: [] for who in both}
+        taken: dict[str, list[Cost]] = {who: [] for who in both}
         with nodes(folder, hosts, port):
             for number in range(rounds):
                 for who in sorted(both, reverse=bool(number % 2)):
                     cost = cost_of(both[who], environment, folder / "log")
                     if cost.code:
                         yield f"{who} ended with {cost.code}: {(folder / 'log').read_text()[-2000:]}"
-                    taken[who].append(cost.wall_s)
+                    taken[who].append(cost)
         for mine, other in zip(taken["ours"], taken["theirs"], strict=True):
-            times = f"{mine:6.1f} s, parallel-ssh {other:6.1f} s, {mine / other:.2f} times"
-            yield f"{hosts:5} hosts over SSH, {wait_s:g} s of waiting, {forks} forks: {times}"
+            times = f"{mine.wall_s:6.1f} s, parallel-ssh {other.wall_s:6.1f} s, {mine.wall_s / other.wall_s:.2f} times"
+            memory = f"{mine.peak_mb:.0f} MB beside {other.peak_mb:.0f}"
+            yield f"{hosts:5} hosts over SSH, {wait_s:g} s of waiting, {forks} forks: {times}; {memory}"
 
 
 def main() -> None:
@@ -289,7 +292,7 @@ def main() -> None:
     parser.add_argument("part", choices=["stub", "ssh"])
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--result-mb", type=float, default=0.0)
-    parser.add_argument("--forks", type=int, default=32, help="as ansible.cfg has them")
+    parser.add_argument("--forks", type=int, default=64, help="as ansible.cfg has them")
     parser.add_argument("--wait-s", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=1)
     chosen = parser.parse_args()
