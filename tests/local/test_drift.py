@@ -18,6 +18,7 @@ from reports.__main__ import main
 # This machine is shared: what is tested is the verdict, not how steady its figures are.
 LOOSE = 20
 PAGES = 8
+DISTURBED = ("the node was busy", "the hypervisor took")
 READ_COLD, COMPUTED = "read_cold_gib_per_s", "glibc_gen_warm_latency_s"
 FOREIGN = Path("/etc/sysctl.d/98-stethos-test-foreign.conf")
 DROPIN = Path("/etc/systemd/system/stethos-test-drift.service.d/stethos.conf")
@@ -202,7 +203,7 @@ def test_a_certificate_that_is_not_this_nodes_is_refused(drift, folder, tmp_path
 
 
 def test_a_slowed_disk_and_a_cpu_slower_than_the_certified_are_found(drift, folder):
-    """Each by its own figure; not as drift where others keep this machine busy, for then the node may be well.
+    """Each by its own figure; not as drift where others slow this machine meanwhile, for then the node may be well.
 
     The disk is throttled. This machine's own speed varies by half, so it is the certificate that has a faster CPU.
     """
@@ -219,8 +220,9 @@ def test_a_slowed_disk_and_a_cpu_slower_than_the_certified_are_found(drift, fold
     assert {READ_COLD, COMPUTED} <= set(said), output
     assert all(what == COMPUTED or "cold" in what for what in said), output
     assert {each["kind"] for each in judged["findings"]} == {"performance"}, output
-    assert code == (1 if "the node was busy" in said[COMPUTED] else 2), output
-    assert set(drifted(judged)) == (set(said) if code == 2 else set()), output
+    disturbed = {what for what, sentence in said.items() if any(why in sentence for why in DISTURBED)}
+    assert set(drifted(judged)) == set(said) - disturbed, output
+    assert code == (2 if drifted(judged) else 1), output
 
 
 @pytest.mark.usefixtures("machine")
