@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from reports import run_folder  # noqa: E402 - found through the line above
+from reports.loose import mapping  # noqa: E402
 
 
 class ActionModule(ActionBase):
@@ -31,6 +36,6 @@ class ActionModule(ActionBase):
 
 def _as_wanted(state: Path) -> bool:
     try:
-        return json.loads(state.read_text())["as_wanted"] is True
-    except (OSError, ValueError, KeyError, TypeError):
+        return mapping(run_folder.load(state)).get("as_wanted") is True
+    except (OSError, ValueError):
         return False

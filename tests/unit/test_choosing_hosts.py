@@ -58,7 +58,9 @@ def test_a_node_is_settled_by_its_own_word_alone(chosen, tmp_path):
     for host, state in states.items():
         (tmp_path / "hosts" / host).mkdir(parents=True)
         (tmp_path / "hosts" / host / "state.json").write_text(json.dumps(state))
-    hosts = dict.fromkeys([*states, "unread"])
+    (tmp_path / "hosts/deep").mkdir()
+    (tmp_path / "hosts/deep/state.json").write_text("[" * 100_000)  # ends no other node's run
+    hosts = dict.fromkeys([*states, "deep", "unread"])
     arguments = {"run": str(tmp_path), "hosts": ["named"]}
     found = chosen("stethos_unsettled", "find_unsettled", arguments, hosts)
-    assert found == ["named", "odd", "other", "unread"]  # in the order of the inventory
+    assert found == ["deep", "named", "odd", "other", "unread"]  # in the order of the inventory
