@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import collections
+import configparser
 import contextlib
 import datetime
 import gzip
@@ -79,7 +80,7 @@ def pss_mb(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def answers(result: bytes) -> dict[str, dict[str, Any]]:
+def answers() -> dict[str, dict[str, Any]]:
     """Return what each module says on a node that is as the inventory wants it."""
     nothing = {"changed": False, "diff": []}
     memory = json.loads(RESULT.read_text())["host_memory"]
@@ -90,7 +91,6 @@ def answers(result: bytes) -> dict[str, dict[str, Any]]:
     measured = {"changed": False, "result": "/r", "probes": {"load": probe, "serving": probe}, "resumed": []}
     return {
         "node_state": {"changed": False, "state": state},
-        "stat": {"changed": False, "stat": {"exists": False}},  # of a certificate on the node
         "thp": nothing,
         "hugepages": {**nothing, "reboot_required": False},
         "hugetlbfs": nothing,
@@ -99,7 +99,6 @@ def answers(result: bytes) -> dict[str, dict[str, Any]]:
         "slm_probe": measured,
         "async_wrapper": {"started": True, "finished": False, "ansible_job_id": "job", "results_file": JOB},
         "async_status": {**measured, "started": True, "finished": True, "ansible_job_id": "job"},
-        "slurp": {"changed": False, "encoding": "base64", "content": base64.b64encode(result).decode()},
         "small_files": {"changed": True, "written": ["/c"]},
         "rollback": {"changed": False, "restored": [], "left": []},
     }
@@ -122,7 +121,7 @@ def fleet_of(folder: Path, hosts: int, size_mb: float) -> dict[str, str]:
     (folder / "packed").write_bytes(base64.b64encode(gzip.compress(result)))
     (folder / "executions").mkdir()
     (folder / "answers").mkdir()
-    for name, answer in answers(result).items():
+    for name, answer in answers().items():
         (folder / "answers" / f"{name}.json").write_text(json.dumps(answer))
     shutil.copytree(ROOT / "inventory/example/group_vars", folder / "inventory/group_vars")
     variables = {"ansible_connection": "stub", "reports_dir": str(folder / "runs"), "probe_model": "synthetic:tiny"}
@@ -243,17 +242,7 @@ def commands(folder: Path, hosts: int, port: int, forks: int, wait_s: float) -> 
     (folder / "hosts.txt").write_text("".join(f"root@{address}:{port}\n" for address in addresses(hosts)))
     result = f"{folder}/plain/$$/result.json"
     wait = f"mkdir -p {folder}/plain/$$ && {folder}/python -m probe_agent run --out {result} && cat {result}"
-    theirs = [
-        "parallel-ssh",
-        "-h",
-        str(folder / "hosts.txt"),
-        "-p",
-        str(hosts),
-        "-t",
-        "0",
-        "-o",
-        str(folder / "theirs"),
-    ]
+    theirs = f"parallel-ssh -h {folder}/hosts.txt -p {hosts} -t 0 -o {folder}/theirs".split()
     return {
         "ours": [str(PLAYBOOK), "-i", str(folder / "hosts.yml"), "--forks", str(forks), str(folder / "play.yml")],
         "theirs": [*theirs, "-x", f"-i {folder}/key {options}", wait],
@@ -287,12 +276,18 @@ def ssh(hosts: int, forks: int, wait_s: float, rounds: int) -> Iterator[str]:
             yield f"{hosts:5} hosts over SSH, {wait_s:g} s of waiting, {forks} forks: {times}; {memory}"
 
 
+def shipped_forks() -> int:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "ansible.cfg")
+    return settings.getint("defaults", "forks")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["stub", "ssh"])
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--result-mb", type=float, default=0.0)
-    parser.add_argument("--forks", type=int, default=64, help="as ansible.cfg has them")
+    parser.add_argument("--forks", type=int, default=shipped_forks(), help="those of ansible.cfg, where not said")
     parser.add_argument("--wait-s", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=1)
     chosen = parser.parse_args()
