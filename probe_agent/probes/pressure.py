@@ -32,8 +32,7 @@ from . import medians
 from .load import LOAD_STAGES
 
 FULL, HALF, NONE = 1.0, 0.5, 0.0
-# The room left for the model's files, as a share of them. Full is the control of every block.
-LEVELS = {"standard": (FULL, HALF, NONE), "certify": (FULL, HALF, 0.25, NONE)}
+LEVELS = FULL, HALF, NONE  # the room left for the model's files, as a share of them; full is the control of every block
 OF_LOAD = {"warm": FULL, "cold": NONE}  # which level each cache state of the load probe is
 BOUND_SHARE = 0.25  # of MemAvailable, for the page cache and the balloon together
 FLOOR_SHARE = 0.25  # of MemAvailable at the start: the balloon lets go below
@@ -66,9 +65,8 @@ def plan(model_bytes: int, available_kb: int) -> Plan:
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Yield a row per process: `level` is the room left, `resident_share_at_start` what that left of the files."""
-    levels = LEVELS.get(bench.spec.profile)
-    if not levels:
-        raise Skipped(f"profile {bench.spec.profile} squeezes no page cache")
+    if bench.spec.profile == "quick":
+        raise Skipped("profile quick squeezes no page cache")
     try:
         hierarchy = cgroup.find()
     except ValueError as reason:
@@ -79,7 +77,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     blocks, order = bench.spec.repeats, random.Random(bench.spec.seed)
     # Cold may have been more than the model's files, and what cannot be squeezed in whole has other ends.
     known = [] if bench.spec.drop_caches or planned.pressed_bytes < model_bytes else ends(bench, planned)
-    levels = tuple(level for level in levels if level not in {row["level"] for row in known})
+    levels = tuple(level for level in LEVELS if level not in {row["level"] for row in known})
     bench.progress.expect(blocks * len(levels))
     with cgroup.limited(balloon.limit(planned.pressed_bytes), hierarchy) as group:
         try:
