@@ -14,11 +14,10 @@ from typing import Any
 
 from probe_agent.arms import COMPARED
 from probe_agent.figures import NAMES as QUICK
-from probe_agent.preflight import PARTS
 from probe_agent.settings import values as settings_of
 from probe_agent.spec import PROBES
 
-from . import headlines, limits, run_folder, schema, set_by, thresholds
+from . import fingerprints, headlines, limits, run_folder, schema, set_by, thresholds
 from .loose import mapping
 from .run_folder import Host, Measurement, Run
 from .sections import allocators
@@ -143,18 +142,10 @@ def doubts(certificate: Certificate, fingerprint: Mapping[str, Any], when: datet
     said = []
     if when > certificate.until:
         said.append(f"The certificate of {certificate.host} ended {certificate.until:%Y-%m-%d}.")
-    differing = differences(certificate.fingerprint, fingerprint)
+    differing = fingerprints.differences(certificate.fingerprint, fingerprint)
     if differing:
         said.append(f"The certificate of {certificate.host} is for another {' and '.join(differing)}.")
     return said
-
-
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return the parts in which two fingerprints differ. How often the probe repeated makes no figure incomparable."""
-    first, second = mapping(one.get("hashes")), mapping(other.get("hashes"))
-    parts = [name for name in PARTS if name not in first or first[name] != second.get(name)]
-    ways = [{**mapping(found.get("probe")), "profile": None} for found in (one, other)]
-    return [*parts, *([] if ways[0] == ways[1] else ["way of measuring"])]
 
 
 def known(runs: Path) -> Iterator[Certificate]:

@@ -21,7 +21,7 @@ from scipy import special
 
 from probe_agent.preflight import PARTS
 
-from . import certificate, figures, headlines
+from . import figures, fingerprints, headlines
 from .headlines import Headline
 from .limits import ALPHA, POWER, REGRESSION
 from .loose import mapping, words
@@ -217,7 +217,7 @@ def _pair(base: Side, new: Side, wishes: Wishes) -> Pair:
     parts = tuple(_parts(base.measurement.fingerprint, new.measurement.fingerprint, wishes.across))
     doubts = tuple(f"they differ in {part.name}: {part.words}" for part in parts if not part.allowed)
     for other in (side.measurement for side in base.more):
-        if other and (differing := certificate.differences(base.measurement.fingerprint, other.fingerprint)):
+        if other and (differing := fingerprints.differences(base.measurement.fingerprint, other.fingerprint)):
             words = figures.listed(differing)
             raise ValueError(f"a run of {base.host} that is to be like BASE differs from it in {words}")
     old, now, *more = ({found.name: found for found in side.headlines} for side in (base, new, *base.more))
@@ -229,7 +229,7 @@ def _pair(base: Side, new: Side, wishes: Wishes) -> Pair:
 
 
 def _parts(base: Mapping[str, Any], new: Mapping[str, Any], across: Sequence[str]) -> Iterator[Part]:
-    for found in certificate.differences(base, new):
+    for found in fingerprints.differences(base, new):
         name, key = (found, found) if found in PARTS else (MEASURING, "probe")
         yield Part(name, _differing(mapping(base.get(key)), mapping(new.get(key))), name in across)
 

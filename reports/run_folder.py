@@ -18,7 +18,7 @@ from typing import Any
 
 from probe_agent import foreign
 
-from . import schema
+from . import fingerprints, schema
 from .loose import mapping
 
 NAME_LIMIT_BYTES = 255  # what Linux takes as one folder's name
@@ -103,7 +103,8 @@ class Host:
     @property
     def comparable(self) -> bool:
         """Tell whether before and after were measured on the same thing in the same way."""
-        return bool(self.baseline and self.result and self.baseline.fingerprint_id == self.result.fingerprint_id)
+        before, after = self.baseline, self.result
+        return bool(before and after and not fingerprints.differences(before.fingerprint, after.fingerprint))
 
     @property
     def folder(self) -> str | None:

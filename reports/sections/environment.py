@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .. import tables
+from .. import fingerprints, tables
 from ..loose import mapping, words
 from ..run_folder import Host
 from ..tables import Column, Section, Table
@@ -16,7 +14,7 @@ def findings(host: Host) -> list[str]:
     """Say what makes before and after hard to compare."""
     said = []
     if host.baseline and host.result:
-        differing = [name for name, (before, after) in _hashes(host).items() if before != after]
+        differing = fingerprints.differences(host.baseline.fingerprint, host.result.fingerprint)
         if differing:
             said.append(f"Before and after differ in {', '.join(differing)}: their figures do not compare.")
         before, after = (mapping(part.host_memory.get("kernel")) for part in (host.baseline, host.result))
@@ -59,9 +57,3 @@ def section(host: Host) -> Section | None:
         if kernel
         else (),
     )
-
-
-def _hashes(host: Host) -> dict[str, tuple[Any, Any]]:
-    """Return each part's hash before and after."""
-    before, after = (mapping(part.fingerprint.get("hashes")) if part else {} for part in (host.baseline, host.result))
-    return {name: (before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])}

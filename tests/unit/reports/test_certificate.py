@@ -7,7 +7,8 @@ import pytest
 
 from probe_agent.arms import COMPARED
 from reports import certificate, render, run_folder, schema
-from reports.certificate import NAME, differences, doubts, known, of_kind, read
+from reports.certificate import NAME, doubts, known, of_kind, read
+from reports.fingerprints import differences
 
 DAY = datetime.timedelta(days=1)
 

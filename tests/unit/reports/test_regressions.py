@@ -78,7 +78,7 @@ def test_twice_as_slow_is_nearly_always_found(n, noise):
 @pytest.mark.parametrize(
     ("edit", "why"),
     [
-        (lambda document: document["fingerprint"].update(id="other"), "different fingerprints"),
+        (lambda document: document["fingerprint"]["hashes"].update(kernel="other"), "different fingerprints"),
         (lambda document: document["probes"].clear(), "no figure was measured before and after"),
         (lambda document: document.pop("probes"), "result.json cannot be used"),
     ],
@@ -88,6 +88,17 @@ def test_what_cannot_be_told_is_said_and_not_called_worse(node, edit, why):
     assert not found.worse
     assert "cannot be told" in found.sentence
     assert why in found.sentence
+
+
+def test_a_certifying_run_is_judged_by_its_baseline_which_repeats_less(node):
+    """Profile certify measures before tuning as profile standard does."""
+
+    def certify(document):
+        document["fingerprint"]["probe"]["profile"] = "certify"
+        document["fingerprint"]["hashes"]["probe"] = document["fingerprint"]["id"] = "other"
+
+    assert of(node(3.0, edit=certify)).worse
+    assert of(node(1.0, edit=certify)).sentence == ""
 
 
 def test_the_command_names_only_those_with_something_to_say(node, sample_run, capsys):
