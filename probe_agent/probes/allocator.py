@@ -26,9 +26,11 @@ PIN_MB = 1024
 def rows(bench: Bench) -> Iterator[dict[str, Any]]:
     """Yield a row per process: `gen_latency_s` for the first 64 tokens, `gen_warm_latency_s` for 64 more."""
     arms = campaign.plan(bench.spec.compared, stack()).arms
-    bench.progress.expect(len(arms) * bench.spec.repeats)
+    done: list[dict[str, Any]] = []
     with campaign.Loans(Path(bench.spec.state_dir)) as settings:
-        for number, block in enumerate(campaign.blocks(arms, bench.spec.repeats, bench.spec.seed)):
+        for number, drawn in enumerate(campaign.blocks(arms, bench.spec.repeats, bench.spec.seed)):
+            block = [arm for arm in drawn if campaign.promising(arm, done)]
+            bench.progress.expect(len(done) + len(block) * (bench.spec.repeats - number))
             taken = []
             for position, arm in enumerate(block):
                 bench.progress.step(f"{arm.name}, block {number + 1} of {bench.spec.repeats}")
@@ -36,6 +38,7 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
                 sample.row.update(block=number, position=position)
                 taken.append(sample)
                 campaign.judge(taken)
+                done.append(sample.row)
                 yield sample.row
 
 

@@ -1,15 +1,16 @@
 """Arms against a control, in blocks of random order: what every comparison on a node goes by.
 
-Each block runs every arm once. The control stands in it twice: what the two differ by is this node's noise. Before each
-sample the node may settle for some seconds; what it was doing meanwhile is in the sample's row. A setting of the whole
-node is changed for the length of its sample only, with a journal and a guard to put it back.
+Each block runs every arm once, but those of which processes have shown that nothing here uses their lever. The control
+stands in it twice: what the two differ by is this node's noise. Before each sample the node may settle for some
+seconds; what it was doing meanwhile is in the sample's row. A setting of the whole node is changed for the length of
+its sample only, with a journal and a guard to put it back.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..host.proof import Proof
 # A sample begins when tasks have waited for a CPU in less than this share of a slice, or after this many seconds:
 # a node that is never calm is measured as it is. All waiting together may take a share of what the processes took.
 CALM_SHARE, SLICE_S, PATIENCE_S, WAITING_SHARE = 0.1, 0.1, 2.0, 0.02
+TRIED = 2  # processes that did not use their arm's lever, after which no more of them are run
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,15 @@ def judge(block: list[Sample]) -> None:
     controls = [sample.proof for sample in block if sample.arm.name in (CONTROL, A_A)]
     for sample in block:
         sample.row["engaged"] = not sample.row["left"] and sample.arm.engaged(sample.proof, controls)
+
+
+def promising(arm: Arm, rows: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether another process of an arm may show something, from the judged rows of earlier blocks.
+
+    A setting that somebody changed during a sample says nothing of the lever.
+    """
+    tried = [row["engaged"] for row in rows if row["arm"] == arm.name and not row["left"]]
+    return arm.name in (CONTROL, A_A) or len(tried) < TRIED or any(engaged is not False for engaged in tried)
 
 
 def patience(worked_s: float, waited_s: float) -> float:

@@ -24,6 +24,9 @@ from ..models import architecture
 MIB = 1 << 20
 # Of what vLLM may take of a GPU, and of a node's memory: model, activations and other processes need the rest.
 GPU_SHARE, CPU_SHARE = 0.7, 0.25
+# vLLM's processes import all of it, each for itself, unless they are forked, which it refuses where that is unsafe. How
+# long a start takes is no matter here, and memory is the same.
+FORKED = ("VLLM_WORKER_MULTIPROC_METHOD", "fork")
 
 
 def rows(bench: Bench) -> Iterator[dict[str, Any]]:
@@ -50,7 +53,7 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
         yield measured[-1]
     for length in again:
         bench.progress.step(f"capacity at {length} tokens")
-        server = bench.server(dataclasses.replace(usual, max_model_len=length))
+        server = bench.server(_sooner(dataclasses.replace(usual, max_model_len=length)))
         measured.append(_capacity(length, server.cache(), per_token, server))
         yield measured[-1]
 
@@ -151,7 +154,11 @@ def _sized(bench: Bench, length: int, block_size: int, per_token: int) -> Start:
     sequences, usual = bench.spec.kv_sequences, bench.servers.usual
     asked = footprint_tokens(length, sequences, block_size) * per_token
     wanted = dataclasses.replace(usual, max_model_len=length, kv_cache_memory_bytes=asked)
-    return usual if wanted == usual else dataclasses.replace(wanted, max_num_seqs=sequences)
+    return usual if wanted == usual else _sooner(dataclasses.replace(wanted, max_num_seqs=sequences))
+
+
+def _sooner(start: Start) -> Start:
+    return dataclasses.replace(start, environment=(*start.environment, FORKED))
 
 
 def _footprint(bench: Bench, start: Start, per_token: int) -> dict[str, Any]:

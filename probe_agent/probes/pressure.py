@@ -33,6 +33,7 @@ from .load import LOAD_STAGES
 
 FULL, HALF, NONE = 1.0, 0.5, 0.0
 LEVELS = FULL, HALF, NONE  # the room left for the model's files, as a share of them; full is the control of every block
+BETWEEN = 3  # blocks of the level between ends that load has measured: they draw a line, it tells if that is straight
 OF_LOAD = {"warm": FULL, "cold": NONE}  # which level each cache state of the load probe is
 BOUND_SHARE = 0.25  # of MemAvailable, for the page cache and the balloon together
 FLOOR_SHARE = 0.25  # of MemAvailable at the start: the balloon lets go below
@@ -74,10 +75,11 @@ def rows(bench: Bench) -> Iterator[Row]:
     files = models.files(bench.model)
     model_bytes = sum(file.stat().st_size for file in files)
     planned = plan(model_bytes, meminfo.read()["MemAvailable"])
-    blocks, order = bench.spec.repeats, random.Random(bench.spec.seed)
+    order = random.Random(bench.spec.seed)
     # Cold may have been more than the model's files, and what cannot be squeezed in whole has other ends.
     known = [] if bench.spec.drop_caches or planned.pressed_bytes < model_bytes else ends(bench, planned)
     levels = tuple(level for level in LEVELS if level not in {row["level"] for row in known})
+    blocks = min(bench.spec.repeats, BETWEEN) if known else bench.spec.repeats
     bench.progress.expect(blocks * len(levels))
     with cgroup.limited(balloon.limit(planned.pressed_bytes), hierarchy) as group:
         try:

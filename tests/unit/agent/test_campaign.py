@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import ROOT
@@ -128,6 +129,7 @@ def test_nothing_is_changed_without_a_guard(knob, tmp_path, monkeypatch):
 BORROWER = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from probe_agent.arms import Arm
 from probe_agent.probes import campaign
 with campaign.Loans(Path(sys.argv[1])) as settings, settings.of(Arm("a", "a", settings={sys.argv[2]: "2"})):
@@ -214,3 +216,46 @@ def test_a_headline_has_the_arms_that_ran():
 )
 def test_waiting_for_a_calm_node_stays_a_small_share_of_the_work(worked_s, waited_s, patience_s):
     assert campaign.patience(worked_s, waited_s) == pytest.approx(patience_s)
+
+
+def judged(name, *engaged, left=()):
+    return [{"arm": name, "engaged": each, "left": list(left)} for each in engaged]
+
+
+@pytest.mark.parametrize(
+    ("rows", "goes_on"),
+    [
+        ([], True),
+        (judged("jemalloc", False), True),
+        (judged("jemalloc", False, False), False),
+        (judged("jemalloc", False, False, True), True),
+        (judged("jemalloc", False, None), True),
+        (judged("jemalloc", False, False, left=["/sys/knob is 3: somebody changed it"]), True),
+        (judged("tcmalloc", False, False), True),
+    ],
+)
+def test_a_lever_that_two_processes_did_not_use_is_tried_no_more(rows, goes_on):
+    assert campaign.promising(ARMS["jemalloc"], rows) is goes_on
+
+
+def test_controls_run_in_every_block_even_where_one_had_a_lever():
+    assert campaign.promising(ARMS[A_A], judged(A_A, False, False))
+
+
+def test_a_campaign_goes_on_without_a_lever_that_nothing_used(monkeypatch, tmp_path):
+    plan = campaign.Plan((ARMS[CONTROL], ARMS[A_A], ARMS["jemalloc"]), {})
+    monkeypatch.setattr(campaign, "plan", lambda *_: plan)
+    monkeypatch.setattr(
+        allocator,
+        "_sample",
+        lambda _, arm, __: campaign.Sample(arm, {"arm": arm.name, "left": [], "engaged": None}, Proof((MEMORY,), "")),
+    )
+    expected = []
+    bench = SimpleNamespace(
+        spec=SimpleNamespace(compared=("jemalloc",), repeats=4, seed=1, state_dir=str(tmp_path)),
+        progress=SimpleNamespace(expect=expected.append, step=lambda _: None),
+    )
+    ran = [(row["block"], row["arm"]) for row in allocator.rows(bench)]
+    assert [block for block, arm in ran if arm == "jemalloc"] == [0, 1]  # whose library was not mapped
+    assert [block for block, arm in ran if arm == CONTROL] == [0, 1, 2, 3]
+    assert expected == [12, 12, 10, 10]
