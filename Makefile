@@ -27,8 +27,9 @@ test-vm: setup
 bench: node-environment
 	PYTHONPATH=. "$$(.venv/bin/python -c 'from probe_agent import paths; print(paths.HOME)')/venv/bin/python" tests/bench/client.py $(ARGS)
 
-# What README.md and docs/labs.md say of the sample in reports/samples/h200, and their pictures of its pages.
+# The pages of the sample in reports/samples/h200, what README.md and docs/labs.md say of it, and their pictures of it.
 figures: setup
+	.venv/bin/python -m reports render reports/samples/h200
 	.venv/bin/python -m docs.figures
 
 screenshots: setup

@@ -8,18 +8,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from slowed import reading_at_most
+from slowed import READ_COLD, expect_disk, loosen, reading_at_most
 from support import machine_state
 
-from probe_agent import figures
 from probe_agent.host import allocators, files, hugepages, knobs, thp
 from reports.__main__ import main
 
-# This machine is shared: what is tested is the verdict, not how steady its figures are.
-LOOSE = 20
 PAGES = 8
 DISTURBED = ("the node was busy", "the hypervisor took")
-READ_COLD, COMPUTED = "read_cold_gib_per_s", "glibc_gen_warm_latency_s"
+COMPUTED = "glibc_gen_warm_latency_s"
 FOREIGN = Path("/etc/sysctl.d/98-stethos-test-foreign.conf")
 DROPIN = Path("/etc/systemd/system/stethos-test-drift.service.d/stethos.conf")
 
@@ -82,14 +79,6 @@ def other_library(path):
         yield
     finally:
         kept.replace(path)
-
-
-def loosen(path):
-    document = json.loads(path.read_text())
-    for name, known in document["limits"].items():
-        known["limit"] *= 1 if name == figures.DRIFT else LOOSE if known["lower_is_better"] else 1 / LOOSE
-    document["limits"][figures.DRIFT]["limit"] = 100
-    path.write_text(json.dumps(document))
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +201,8 @@ def test_a_slowed_disk_and_a_cpu_slower_than_the_certified_are_found(drift, fold
     earlier = [json.loads(run.read_text())["hosts"]["local"] for run in (folder / "runs").glob("2*/drift.json")]
     values = [judged["figures"][COMPUTED]["value"] for judged in earlier if COMPUTED in judged["figures"]]
     document["limits"][COMPUTED]["limit"] = min(values) / 2
-    certified = LOOSE * document["limits"][READ_COLD]["limit"]
-    document["limits"][READ_COLD]["limit"] = certified / 4
-    with file_of(path, json.dumps(document)), reading_at_most(certified / 8 * 2**30):
+    slow = expect_disk(document)
+    with file_of(path, json.dumps(document)), reading_at_most(slow):
         code, judged, output = drift()
     said = {each["what"]: each["sentence"] for each in judged["findings"]}
     assert {READ_COLD, COMPUTED} <= set(said), output

@@ -1,12 +1,13 @@
 """What README.md and docs/ say: the figures are the sample's, the links lead somewhere, and the pictures are small."""
 
 import re
+import shutil
 
 import pytest
 from support import ROOT
 
 from docs import figures, screenshots
-from reports import run_folder
+from reports import render, run_folder
 
 DOCUMENTS = [*figures.DOCUMENTS, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("roles/*/README.md"))]
 
@@ -21,6 +22,22 @@ def test_the_figures_are_those_of_the_sample(document, known):
     text = document.read_text()
     assert "<!-- figures: " in text
     assert figures.filled(text, known) == text, "make figures puts them there"
+
+
+def test_the_pages_of_the_sample_are_those_that_its_results_give(tmp_path):
+    copy = tmp_path / "h200"
+    for name in ("run.json", "hosts/local/baseline.json", "hosts/local/result.json", "hosts/local/state.json"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(figures.SAMPLE / name, copy / name)
+    render.render(run_folder.read(copy))
+    assert files(figures.SAMPLE) == files(copy)
+    differing = [name for name in files(copy) if (copy / name).read_bytes() != (figures.SAMPLE / name).read_bytes()]
+    assert differing == [], "make figures renders them"
+    assert sum(path.stat().st_size for path in figures.SAMPLE.rglob("*") if path.is_file()) < 5 << 20
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_only_what_stands_between_the_marks_is_replaced():
