@@ -35,8 +35,11 @@ class Step:
 
 
 def _load(known: Known) -> str:
-    cold, warm, rss = known["cold_load_s"], known["warm_load_s"], known["warm_rss_mb"]
-    return f"{figures.seconds(cold)} s cold, {figures.seconds(warm)} s warm, RSS {figures.mib(rss)} MiB"
+    said = []
+    for cache in ("cold", "warm"):
+        load, whole = (figures.seconds(known[f"{cache}_{key}"]) for key in ("load_s", "wall_real_s"))
+        said.append(f"{load} s {cache} ({whole} s with imports and exit)")
+    return f"{', '.join(said)}, RSS {figures.mib(known['warm_rss_mb'])} MiB"
 
 
 def _allocator(known: Known) -> str:

@@ -56,8 +56,9 @@ def check(options: dict[str, Any]) -> int:
     baseline = file.with_name("baseline.json")
     try:
         given = {name: value for name, value in options.items() if value is not None}
-        spec = parse({"profile": "quick", "probes": preflight.PROBES, "deadline_s": 300, **given})
         known = next((_document(each) for each in (file, baseline) if each.exists()), None)
+        model = {} if "model" in given else preflight.model_of(known or {})
+        spec = parse({"profile": "quick", "probes": preflight.PROBES, "deadline_s": 300, **model, **given})
         out.unlink(missing_ok=True)  # what an earlier run left must not be judged
         run(spec, out)
         result = _document(out)

@@ -72,6 +72,13 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [*parts, *([] if dropped[0] == dropped[1] else ["way of measuring"])]
 
 
+def model_of(certificate: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a spec that name the model that a certificate is for; none where it does not say."""
+    model = mapping(mapping(certificate.get("fingerprint")).get("model"))
+    named = {"model": model.get("name"), "model_revision": model.get("revision")}
+    return {field: value for field, value in named.items() if isinstance(value, str) and value}
+
+
 def first_baseline(result: dict[str, Any]) -> dict[str, Any]:
     """Return, from one healthy run, what a node without any certificate is held against from then on."""
     limits = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -212,8 +212,12 @@ def advice(row: Row) -> str:
 
 def levers(row: Row) -> str:
     """Return each arm's effect on its headline metric in a few words."""
-    said = []
-    for arm, verdict in first_verdicts(row).items():
-        effect = "" if verdict["effect_percent"] is None else f" {figures.percent(verdict['effect_percent'])} %"
-        said.append(f"{arm}{effect}, {verdict['verdict']}")
-    return "; ".join(said)
+    return "; ".join(lever(arm, verdict) for arm, verdict in first_verdicts(row).items())
+
+
+def lever(arm: str, verdict: Mapping[str, Any]) -> str:
+    """Return an arm's effect and verdict; on what, where that is not the first generation."""
+    metric = metrics.headline(arm)
+    on = "" if metric == metrics.FIRST_GENERATION else f" ({metric.title})"
+    effect = "" if verdict["effect_percent"] is None else f" {figures.percent(verdict['effect_percent'])} %{on}"
+    return f"{arm}{effect}, {verdict['verdict']}"

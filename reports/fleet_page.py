@@ -310,9 +310,9 @@ def _called(row: Row) -> str:
     """Return the levers with an effect, and how many have none that was shown."""
     verdicts = fleet.first_verdicts(row)
     called = {arm: each for arm, each in verdicts.items() if each["verdict"] in CALLED}
-    said = [f"{arm} {figures.percent(each['effect_percent'])} %, {each['verdict']}" for arm, each in called.items()]
+    said = [fleet.lever(arm, each) for arm, each in called.items()]
     rest = len(verdicts) - len(called)
-    return "; ".join([*said, f"{rest} without" if said else f"none of {rest}"] if rest else said)
+    return "; ".join([*said, f"{rest} not called" if said else f"none of {rest} called"] if rest else said)
 
 
 def _names(hosts: Sequence[str], most: int) -> str:

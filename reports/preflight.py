@@ -22,7 +22,7 @@ from .certificate import Certificate
 from .loose import mapping, mappings
 from .run_folder import Host, Run
 
-NAME = "preflight.json"
+NAME = run_folder.PREFLIGHT
 NAMED = 20  # hosts
 SAID = 4  # findings of each
 
@@ -64,7 +64,20 @@ def _host(run: Run, host: Host, folder: Path, kept: Sequence[Certificate], now: 
         said = certified.keep(folder, certificate.document(run, host))
         findings.append(Finding("first baseline", NO_BASELINE, f"recorded, for the next time: {said}"))
     code = preflight.exit_code(findings)
-    return {"code": code, "against": against, "findings": [asdict(finding) for finding in findings]}
+    return {
+        "code": code,
+        "against": against,
+        "certified_until": _until(certified.path_of(folder, host.name)),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def _until(path: Path) -> str | None:
+    """Return when a node's own certificate ends, None where it has none that can be read."""
+    try:
+        return certificate.read(path).until.isoformat() if path.exists() else None
+    except ValueError:
+        return None
 
 
 def _judged(

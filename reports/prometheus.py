@@ -13,6 +13,7 @@ from probe_agent.arms import COMPARED, CONTROL
 from probe_agent.figures import MOVEMENTS
 
 from . import certificate, headlines, limits, metrics
+from .loose import mapping
 from .run_folder import Host, Run
 from .sections import allocators, batching
 from .sections.load import CACHES
@@ -46,7 +47,7 @@ class Sample:
 
 
 RUN = Family("stethos_run_timestamp_seconds", "When the run began that measured this.")
-VALID_UNTIL = Family("stethos_certificate_valid_until_timestamp_seconds", "When the certificate of this run ends.")
+VALID_UNTIL = Family("stethos_certificate_valid_until_timestamp_seconds", "When the certificate of this host ends.")
 STATE = Family("stethos_host_state", "1 for the state that the run left this host in.", "state")
 EFFECT = Family(
     "stethos_lever_effect_ratio",
@@ -98,8 +99,8 @@ def _samples(run: Run, host: Host, state: str) -> Iterator[Sample]:
     assert measured is not None  # noqa: S101 - as the caller says
     began = datetime.datetime.fromisoformat(run.started)
     yield Sample(RUN, began.timestamp())
-    if certificate.earned(host, state):
-        yield Sample(VALID_UNTIL, (began + datetime.timedelta(days=limits.VALID_DAYS)).timestamp())
+    if until := _certified_until(run, host, state):
+        yield Sample(VALID_UNTIL, until.timestamp())
     for each in STATES:
         yield Sample(STATE, float(each == state), each)
     for found in headlines.of(measured):
@@ -110,6 +111,16 @@ def _samples(run: Run, host: Host, state: str) -> Iterator[Sample]:
         effect = verdicts.get(metrics.headline(arm).key, {}).get("effect_percent")
         if effect is not None and arm in COMPARED:  # a node can send any name
             yield Sample(EFFECT, effect / 100, arm)
+
+
+def _certified_until(run: Run, host: Host, state: str) -> datetime.datetime | None:
+    """Return when the host's certificate ends: the one of this run, or the one that a pre-flight held it against."""
+    if run.preflight:
+        until = mapping(mapping(run.preflight.get("hosts")).get(host.name)).get("certified_until")
+        return datetime.datetime.fromisoformat(until) if until else None
+    if run.entries[host.name].get("put_back") or not certificate.earned(host, state):
+        return None
+    return datetime.datetime.fromisoformat(run.started) + datetime.timedelta(days=limits.VALID_DAYS)
 
 
 def _times(headline: str) -> int:

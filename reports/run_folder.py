@@ -25,7 +25,7 @@ NAME_LIMIT_BYTES = 255  # what Linux takes as one folder's name
 FIGURE_LIMIT = 1e18  # no time, size or count of a node comes near; below it nothing overflows
 DEPTH_LIMIT = 20
 TOO_DEEP = f"it is nested more than {DEPTH_LIMIT} levels deep"
-DRIFT = "drift.json"
+DRIFT, PREFLIGHT = "drift.json", "preflight.json"
 CLOCK_LIMIT_S = 120  # a node's clock may be off; a certificate is good for weeks, and a trend has days
 
 
@@ -138,12 +138,21 @@ class Run:
     @cached_property
     def drift(self) -> dict[str, Any]:
         """What drift.json says, nothing where drift was not asked for. Raises ValueError where it cannot be read."""
-        try:
-            return mapping(load(self.path / DRIFT))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{self.path / DRIFT} cannot be read: {error}") from None
+        return _asked(self.path / DRIFT)
+
+    @cached_property
+    def preflight(self) -> dict[str, Any]:
+        """What preflight.json says, nothing where that was not asked for. Raises ValueError where it cannot be read."""
+        return _asked(self.path / PREFLIGHT)
+
+
+def _asked(file: Path) -> dict[str, Any]:
+    try:
+        return mapping(load(file))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None
 
 
 def read(path: Path) -> Run:

@@ -67,22 +67,30 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Precision:
-    """What a campaign can see: the standard error of an effect, with so many metrics looked at together."""
+    """What a campaign can see: the standard error of an effect, with so many metrics looked at together.
+
+    `noisier` is how many times that error the A/A pair's own noise makes it expect, where that is more.
+    """
 
     blocks: int
     metrics: int
     error: float
+    noisier: float = 1.0
 
     @property
     def detectable(self) -> float:
         """The smallest effect that another such campaign calls with POWER, as a log-ratio."""
-        return _detectable(self.error, self.blocks, self.metrics)
+        return _detectable(self.error, self.blocks, self.metrics, self.noisier)
 
     def blocks_for(self, effect: float) -> int | None:
         """Return how many blocks it takes to call `effect`, None for more than MOST_BLOCKS."""
         spread = self.error * math.sqrt(self.blocks)
         blocks = range(self.blocks, MOST_BLOCKS + 1)
-        enough = bisect.bisect_left(blocks, -effect, key=lambda n: -_detectable(spread / math.sqrt(n), n, self.metrics))
+
+        def seen(number: int) -> float:
+            return -_detectable(spread / math.sqrt(number), number, self.metrics, self.noisier)
+
+        enough = bisect.bisect_left(blocks, -effect, key=seen)
         return blocks[enough] if enough < len(blocks) else None
 
 
@@ -188,7 +196,10 @@ def effects(
     found = []
     for metric in measured:
         guess, noise = estimate(against[metric]), _reach(pairs[metric])
-        precision = Precision(guess.blocks, len(tested), errors[metric]) if metric in errors else None
+        precision = None
+        if metric in errors:
+            noisier = _noisier(pairs[metric], errors[metric], guess.blocks)
+            precision = Precision(guess.blocks, len(tested), errors[metric], noisier)
         verdict = doubt or _judge(metric, guess, noise, precision, adjusted.get(metric))
         found.append(Effect(arm, metric, guess, noise, precision, *verdict))
     return found
@@ -250,6 +261,12 @@ def _error(differences: Sequence[float], equal: Sequence[float]) -> float:
     return math.sqrt(max(own, pooled) / blocks)
 
 
+def _noisier(equal: Sequence[float], error: float, blocks: int) -> float:
+    """Return how many times an effect's error the A/A pair lets expect, at least 1."""
+    expected = math.sqrt(SHARED_CONTROL * statistics.fmean(value**2 for value in equal) / blocks)
+    return max(1.0, round(expected / error, 2)) if error else 1.0
+
+
 def _freedom(blocks: int, pairs: int) -> int:
     """Return the degrees of freedom of `_error`; the A/A pair adds one per block, its mean being known to be 0."""
     return blocks - 1 if blocks >= OWN_NOISE_BLOCKS else blocks - 1 + pairs
@@ -272,32 +289,32 @@ def _spreads(freedom: int, points: int) -> numpy.ndarray:
     return numpy.sqrt(special.chdtri(freedom, (numpy.arange(points) + 0.5) / points)[::-1] / freedom)
 
 
-@functools.cache
-def _bars(blocks: int, metrics: int) -> numpy.ndarray:
+@functools.lru_cache(maxsize=1024)
+def _bars(blocks: int, metrics: int, noisier: float) -> numpy.ndarray:
     """Return how many standard errors an effect must exceed to pass interval, floor and Holm, sorted."""
     own, equal = (grid.ravel() for grid in numpy.meshgrid(_spreads(blocks - 1, 100), _spreads(blocks, 100)))
     known = own
     if blocks < OWN_NOISE_BLOCKS:
         known = numpy.maximum(own, numpy.sqrt(((blocks - 1) * own**2 + blocks * equal**2) / _freedom(blocks, blocks)))
     interval = _student(blocks - 1, ALPHA) * own
-    floor = _student(blocks, ALPHA) * equal / math.sqrt(SHARED_CONTROL)
+    floor = _student(blocks, ALPHA) * noisier * equal / math.sqrt(SHARED_CONTROL)
     together = _student(_freedom(blocks, blocks), ALPHA / metrics) * known
     bars = numpy.sort(numpy.maximum.reduce([interval, floor, together]))
     return bars.reshape(40, -1).mean(axis=1)
 
 
 @functools.lru_cache(maxsize=4096)  # every page and file of a host asks for the same ones
-def _detectable(error: float, blocks: int, metrics: int) -> float:
+def _detectable(error: float, blocks: int, metrics: int, noisier: float = 1.0) -> float:
     """Return the effect that is called with POWER. That `error` is itself an estimate is allowed for."""
     if error <= 0:
         return LOG_THRESHOLD
-    bars, truths = _bars(blocks, metrics)[:, None], 1 / _spreads(_freedom(blocks, blocks), 100)
+    bars, truths = _bars(blocks, metrics, noisier)[:, None], 1 / _spreads(_freedom(blocks, blocks), 100)
 
     def shortfall(effect: float) -> float:
         passed = special.ndtr(effect / (error * truths) - numpy.maximum(bars, LOG_THRESHOLD / (error * truths)))
         return float(passed.mean()) - POWER - TAILS
 
-    return optimize.brentq(shortfall, 0, LOG_THRESHOLD + 1000 * error, rtol=1e-3)
+    return optimize.brentq(shortfall, 0, LOG_THRESHOLD + 1000 * noisier * error, rtol=1e-3)
 
 
 def _doubt(samples: Iterable[Mapping[str, Any]], arm: str) -> tuple[Verdict, str] | None:
@@ -305,7 +322,8 @@ def _doubt(samples: Iterable[Mapping[str, Any]], arm: str) -> tuple[Verdict, str
     used = {name: [row["engaged"] for row in samples if row["arm"] == name] for name in (arm, CONTROL, A_A)}
     if False in used[arm]:  # None is a lever that memory does not show
         unused = used[arm].count(False)
-        return Verdict.NOT_ENGAGED, f"{arm} was in use in only {len(used[arm]) - unused} of {len(used[arm])} processes"
+        users = len(used[arm]) - unused
+        return Verdict.NOT_ENGAGED, f"{arm} was in use in {users or 'none'} of {len(used[arm])} processes"
     for control in (CONTROL, A_A):
         if False in used[control]:
             spoiled = used[control].count(False)

@@ -52,11 +52,11 @@ def _lengths(measurement: Measurement) -> Iterator[Recommendation]:
         if longest is None
         else f"Keep max-model-len at {longest:,} or less where all requests may be that long: {busy} then fit."
     )
-    reached = ", the most that was tried" if where.reached_last else ""
+    reached = f"still rose at {busy}, the most that was tried" if where.reached_last else f"saturates at {busy}"
     yield Recommendation(
         "max-model-len",
         advice,
-        (held, f"Throughput saturates at {busy}{reached}; {each} tokens for each of them are there."),
+        (held, f"Throughput {reached}; {each} tokens for each of them are there."),
         Basis.RULE,
         changes=False,
         cost="A longer one still serves; fewer requests of that length then run at once.",

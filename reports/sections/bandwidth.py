@@ -14,6 +14,7 @@ from ..statistics import median, numbers
 from ..tables import Column, Section, Table
 
 GIB, MIB = 1 << 30, 1 << 20
+TOLD_SHARE = 0.9  # of a node's memory, that its NUMA nodes have together where the kernel tells it
 MEASURES = {
     "pinned_alloc": "pinned memory, allocated",
     "h2d_pinned": "host to GPU, pinned",
@@ -209,12 +210,16 @@ def links_table(measurement: Measurement) -> Table:
 def node_table(measurement: Measurement) -> Table:
     evidence = measurement.probes["bandwidth"].evidence
     numa, iommu = mapping(evidence.get("numa")), mapping(evidence.get("iommu"))
+    nodes = mappings(numa.get("nodes"))
+    # Of memory that was plugged in later, kernels tell the node's total and no node's.
+    told = sum(numbers(nodes, "memory_mb")) > TOLD_SHARE * (number(measurement.host_memory.get("memory_total_mb")) or 0)
     found = {
         "CPUs the process may use": numa.get("allowed_cpus"),
         "NUMA nodes whose memory it may use": numa.get("allowed_memory_nodes"),
         **{
-            f"NUMA node {words(node.get('number'))}": f"CPUs {words(node.get('cpus'))}, {_mib(node.get('memory_mb'))}"
-            for node in mappings(numa.get("nodes"))
+            f"NUMA node {words(node.get('number'))}": f"CPUs {words(node.get('cpus'))}"
+            + (f", {_mib(node.get('memory_mb'))}" if told else "")
+            for node in nodes
         },
         "IOMMU": iommu.get("mode"),
         "IOMMU, read from": iommu.get("read_from"),

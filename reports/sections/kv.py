@@ -118,10 +118,8 @@ def capacity_sentences(measurement: Measurement) -> list[str]:
     longest = of_kind(measurement, "capacity")[-1]
     share = number(measurement.probes["kv"].evidence.get("gpu_memory_utilization"))
     at = "" if share is None else f" at a GPU memory utilization of {share:g}"
-    fit = (
-        f"{figures.digits(longest['max_concurrency'])} sequences of {figures.count(longest['max_model_len'])} tokens "
-        f"fit at once ({longest['how']})"
-    )
+    sequences, length = int(longest["max_concurrency"]), longest["max_model_len"]
+    fit = f"{figures.count(sequences)} sequences of {figures.count(length)} tokens fit at once ({longest['how']})"
     return [f"The KV cache holds {figures.count(capacity_tokens(measurement))} tokens{at}: {fit}."]
 
 
@@ -206,7 +204,7 @@ def capacity_table(measurement: Measurement, when: str = "") -> Table:
                 tables.rate(row["kv_bytes"] / row["kv_tokens"] / KIB if row["kv_tokens"] else None),
                 tables.count(row["blocks"]),
                 tables.count(row["block_size"]),
-                tables.rate(row["max_concurrency"]),
+                tables.count(int(row["max_concurrency"])),
                 tables.mib(row["memory_used_mb"]),
                 tables.seconds(row["ready_s"]),
             )

@@ -129,7 +129,6 @@ def test_nothing_is_changed_without_a_guard(knob, tmp_path, monkeypatch):
 BORROWER = """
 import sys, time
 from pathlib import Path
-from types import SimpleNamespace
 from probe_agent.arms import Arm
 from probe_agent.probes import campaign
 with campaign.Loans(Path(sys.argv[1])) as settings, settings.of(Arm("a", "a", settings={sys.argv[2]: "2"})):

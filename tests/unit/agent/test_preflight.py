@@ -326,6 +326,22 @@ def test_what_an_earlier_run_left_is_not_judged(command, result):
     assert "No such file" in said
 
 
+def test_the_model_is_the_certified_one_unless_it_is_named(monkeypatch, tmp_path, result, certificate):
+    asked = []
+    monkeypatch.setattr(cli, "run", lambda spec, out: asked.append(spec.model) or out.write_text(json.dumps(result)))
+    (tmp_path / "certificate.json").write_text(json.dumps(certificate))
+    files = ["--certificate", str(tmp_path / "certificate.json"), "--out", str(tmp_path / "quick.json")]
+    for named in ([], ["--model", "synthetic:tiny"]):
+        monkeypatch.setattr(sys, "argv", ["probe_agent", "preflight", *files, *named])
+        cli.main()
+    assert asked == ["synthetic:qwen2.5-1.5b", "synthetic:tiny"]
+
+
+@pytest.mark.parametrize("junk", [{}, {"fingerprint": 1}, {"fingerprint": {"model": {"name": 3, "revision": None}}}])
+def test_a_certificate_without_a_model_names_none(junk):
+    assert preflight.model_of(junk) == {}
+
+
 def test_a_command_that_makes_no_sense_is_not_an_unfit_node(command, result):
     assert command(result, "--model", "")[0] in (0, 1)
     with pytest.raises(SystemExit) as ended:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from reports import (
+    fleet,
     fleet_groups,
     fleet_page,
     fleet_settings,
@@ -81,6 +82,18 @@ def test_equal_nodes_are_seldom_called(nodes):
         spread = statistics.median(abs(value - centre) for value in values)
         called += max(abs(value - centre) for value in values) > fleet_twins.reach(spread, nodes)
     assert called / fleets < 2 * ALPHA
+
+
+@pytest.mark.parametrize(
+    ("arm", "effect", "verdict", "said"),
+    [
+        ("jemalloc", -5.2, "inconclusive", "jemalloc −5.2 %, inconclusive"),
+        ("pinned-register", -83.0, "better", "pinned-register −83 % (pinning memory), better"),
+        ("glibc-thp", None, "not engaged", "glibc-thp, not engaged"),
+    ],
+)
+def test_an_effect_says_on_what_where_that_is_not_the_first_generation(arm, effect, verdict, said):
+    assert fleet.lever(arm, {"effect_percent": effect, "verdict": verdict}) == said
 
 
 def test_nodes_that_are_alike_are_folded():

@@ -102,7 +102,11 @@ def test_the_first_run_without_any_certificate_is_the_baseline(judge, quick, tmp
     assert found["code"] == 0
     assert "recorded, for the next time" in wrong(found)["first baseline"]
     assert certificate.read(tmp_path / "certified/n.json").host == "n"
-    assert judge(n=quick)["hosts"]["n"]["against"] == "its certificate of 2026-11-21"
+    judged = judge(n=quick)["hosts"]["n"]
+    assert (judged["against"], judged["certified_until"]) == (
+        "its certificate of 2026-11-21",
+        "2027-02-19T02:00:00+00:00",
+    )
 
 
 def test_an_unfit_node_is_no_baseline(judge, quick, tmp_path):

@@ -99,6 +99,26 @@ def test_a_host_that_failed_has_no_certificate_to_end(make_run, gpu_document):
     assert "stethos_certificate_valid_until_timestamp_seconds" not in found
 
 
+def test_a_host_whose_settings_were_put_back_has_none_either(make_run, gpu_document):
+    run = make_run({"n": {"result": gpu_document}})
+    assert "stethos_certificate_valid_until_timestamp_seconds" in read(run)
+    document = json.loads((run / "run.json").read_text())
+    document["hosts"]["n"]["put_back"] = True
+    (run / "run.json").write_text(json.dumps(document))
+    assert "stethos_certificate_valid_until_timestamp_seconds" not in read(run)
+
+
+@pytest.mark.parametrize("until", ["2027-01-02T03:04:05+00:00", None])
+def test_a_preflight_puts_no_certificate_s_end_off(make_run, gpu_document, until):
+    run = make_run({"n": {"result": gpu_document}})
+    (run / "preflight.json").write_text(json.dumps({"hosts": {"n": {"certified_until": until}}}))
+    found = read(run)
+    if until is None:
+        assert "stethos_certificate_valid_until_timestamp_seconds" not in found
+    else:
+        assert value(found, "stethos_certificate_valid_until_timestamp_seconds") == 1798859045
+
+
 def test_a_host_without_a_result_has_no_metrics(make_run, gpu_document):
     run = make_run({"n": {"result": gpu_document}})
     read(run)

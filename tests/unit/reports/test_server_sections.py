@@ -208,7 +208,7 @@ def test_a_token_costs_what_the_servers_line_says(host, gpu_document):
     found = host(gpu_document)
     assert kv.line(found.result).bytes_per_token == pytest.approx(28672)
     assert kv.findings(found) == [
-        "The KV cache holds 2,476,432 tokens: 75.6 sequences of 32,768 tokens fit at once (derived).",
+        "The KV cache holds 2,476,432 tokens: 75 sequences of 32,768 tokens fit at once (derived).",
         "GPU memory grows by 28.0 KiB per token (least squares over 4 servers), 0.0 % from the 28.0 KiB "
         "that the architecture says.",
     ]
@@ -303,6 +303,13 @@ def test_pressure_of_hostile_figures_costs_no_section(host, gpu_document, load_s
     found = host(gpu_document)
     assert pressure.section(found)
     assert pressure.findings(found)
+
+
+@pytest.mark.parametrize(("total_mb", "said"), [(128_000, "CPUs 0-7, 64,000 MiB"), (512_000, "CPUs 0-7")])
+def test_memory_of_numa_nodes_that_leaves_most_of_it_out_is_not_shown(host, gpu_document, total_mb, said):
+    gpu_document["host_memory"]["memory_total_mb"] = total_mb
+    found = bandwidth.node_table(host(gpu_document).result)
+    assert [cells[1].text for cells in found.rows if cells[0].text == "NUMA node 0"] == [said]
 
 
 def test_bandwidth_warns_of_the_link_and_of_far_cpus(host, gpu_document):
