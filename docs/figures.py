@@ -18,6 +18,7 @@ from reports.statistics import median
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "reports/samples/h200"
+STANDARD = ROOT / "reports/samples/h200-standard"
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs/labs.md")
 BLOCK = re.compile(r"(?<=<!-- figures: )(\w+)( -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
 Known = Mapping[str, float]  # a headline's name → its median
@@ -119,12 +120,24 @@ STEPS = (
 TOTAL_BY_HAND = "255–330 min"
 
 
-def blocks(run: Run) -> dict[str, str]:
-    """Return each block's text by its name. Raises ValueError where no host of the run has a result."""
+def blocks(run: Run, *others: Run) -> dict[str, str]:
+    """Return each block's text by its name; of `others`, on nodes like that of `run`, the time is told.
+
+    Raises ValueError for a run without a result.
+    """
+    host = _measured(run)
+    hardware = host.result.fingerprint["hardware"]
+    node = f"{', '.join(hardware['gpus']) or 'no GPU'}, {hardware['cores']} CPUs, {hardware['memory_gb']} GiB"
+    took = "; ".join(_time(each, _measured(each)) for each in (run, *others))
+    said = f"On a node with {node}, and with the model `{host.result.model}`, {took}."
+    return {"result": _result(run), "time": f"\n{said}\n\n", "labs": _labs(run, host)}
+
+
+def _measured(run: Run) -> Host:
     host = next((host for host in run.hosts() if host.result), None)
-    if host is None or host.result is None:
+    if host is None:
         raise ValueError(f"{run.path} has no result to take figures from")
-    return {"result": _result(run), "time": _time(run, host.result), "labs": _labs(run, host)}
+    return host
 
 
 def filled(text: str, known: Mapping[str, str]) -> str:
@@ -138,16 +151,11 @@ def _result(run: Run) -> str:
     return "\n" + "".join(f"    {line}\n" for line in lines) + "\n"
 
 
-def _time(run: Run, result: Measurement) -> str:
-    hardware, share = result.fingerprint["hardware"], timing.overhead(result)
-    node = f"{', '.join(hardware['gpus']) or 'no GPU'}, {hardware['cores']} CPUs, {hardware['memory_gb']} GiB"
-    said = (
-        f"On one node ({node}; model `{result.model}`, profile {result.profile}) the run took {_took(run)}, its main "
-        f"measurement {_took(result)}."
-    )
-    if share is not None:
-        said += f" {figures.percent(share, signed=False)} % of that measurement was our own overhead."
-    return f"\n{said}\n\n"
+def _time(run: Run, host: Host) -> str:
+    share = timing.overhead(host.result)
+    own = "" if share is None else f", {figures.percent(share, signed=False)} % of that our own overhead"
+    once = "" if host.baseline else ", tuned before and so measured once,"
+    return f"profile {host.result.profile}{once} took {_took(run)} ({_took(host.result)} its main measurement{own})"
 
 
 def _labs(run: Run, host: Host) -> str:
@@ -178,7 +186,7 @@ def duration(seconds: float) -> str:
 
 
 def main() -> None:
-    known = blocks(run_folder.read(SAMPLE))
+    known = blocks(run_folder.read(SAMPLE), run_folder.read(STANDARD))
     for document in DOCUMENTS:
         document.write_text(filled(document.read_text(), known))
 

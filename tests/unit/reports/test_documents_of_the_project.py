@@ -14,7 +14,7 @@ DOCUMENTS = [*figures.DOCUMENTS, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("roles
 
 @pytest.fixture(scope="module")
 def known():
-    return figures.blocks(run_folder.read(figures.SAMPLE))
+    return figures.blocks(run_folder.read(figures.SAMPLE), run_folder.read(figures.STANDARD))
 
 
 @pytest.mark.parametrize("document", figures.DOCUMENTS, ids=lambda path: path.name)
