@@ -28,7 +28,8 @@ def measure(job: dict[str, Any], stage: Any) -> dict[str, Any]:
     on_gpu = torch.cuda.is_available()
     # On Hopper torch prefers cuDNN's attention, which plans anew for each length of the KV cache: 1.9 s of the first
     # 64 tokens on an H200, behind which nothing of the host's would show.
-    torch.backends.cuda.enable_cudnn_sdp(False)
+    if hasattr(torch.backends.cuda, "enable_cudnn_sdp"):  # from torch 2.5 on
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
     def settle() -> None:
         if on_gpu:
