@@ -60,24 +60,18 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
 
 def _host(run: Run, host: Host, folder: Path, kept: Sequence[Certificate], now: datetime.datetime) -> dict[str, Any]:
     against, findings, first = _judged(run, host, folder, kept, now)
+    until = next((own.until.isoformat() for own in kept if own.host == host.name), None)
     if first and certificate.earned(host, "ok"):
-        said = certified.keep(folder, certificate.document(run, host))
+        earned = certificate.document(run, host)
+        said, until = certified.keep(folder, earned), earned["validity"]["until"]
         findings.append(Finding("first baseline", NO_BASELINE, f"recorded, for the next time: {said}"))
     code = preflight.exit_code(findings)
     return {
         "code": code,
         "against": against,
-        "certified_until": _until(certified.path_of(folder, host.name)),
+        "certified_until": until,
         "findings": [asdict(finding) for finding in findings],
     }
-
-
-def _until(path: Path) -> str | None:
-    """Return when a node's own certificate ends, None where it has none that can be read."""
-    try:
-        return certificate.read(path).until.isoformat() if path.exists() else None
-    except ValueError:
-        return None
 
 
 def _judged(

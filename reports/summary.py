@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import drift, figures, fleet, preflight, run_folder
+from . import drift, figures, fleet, preflight
 from .fleet import Row
-from .loose import mapping
 from .run_folder import Run
 from .sections import settings
 
@@ -50,8 +49,7 @@ def _fleet(rows: list[Row]) -> str:
 
 def _preflight(run: Run) -> list[str]:
     """Say which nodes are fit, where that was asked."""
-    file = run.path / preflight.NAME
-    return preflight.sentences(mapping(run_folder.load(file))) if file.exists() else []
+    return preflight.sentences(run.preflight) if (run.path / preflight.NAME).exists() else []
 
 
 def _short(reason: str) -> str:

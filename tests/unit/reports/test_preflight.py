@@ -101,6 +101,7 @@ def test_the_first_run_without_any_certificate_is_the_baseline(judge, quick, tmp
     found = judge(n=quick)
     assert found["code"] == 0
     assert "recorded, for the next time" in wrong(found)["first baseline"]
+    assert found["hosts"]["n"]["certified_until"] == "2027-02-19T02:00:00+00:00"
     assert certificate.read(tmp_path / "certified/n.json").host == "n"
     judged = judge(n=quick)["hosts"]["n"]
     assert (judged["against"], judged["certified_until"]) == (
