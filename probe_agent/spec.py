@@ -13,6 +13,8 @@ from typing import Any
 from . import models, paths
 
 PROFILES = {"quick": 1, "standard": 3, "certify": 6}
+# How vLLM runs the model: step by step; decoding as CUDA graphs; compiled as well, as it does of itself.
+SERVER_MODES = ("eager", "graphs", "compiled")
 SERVER_PAIRS = {"standard": 1, "certify": 3}  # of a cold and a warm start of vLLM, which takes ten times a process
 # In the order in which they run: those that share a server stand together; kv, which needs others, comes last.
 PROBES = ("load", "allocator", "bandwidth", "pressure", "serving", "batching", "curves", "kv")
@@ -61,8 +63,9 @@ class Spec:
     curves share; lengths beyond what the model takes are cut to that. `kv_lengths` and `prompt_lengths` are tokens.
     `arms` are what the allocator probe compares with the control; empty takes those of the profile.
     `gpus` are indices or UUIDs, or `all`: the model runs on the first, and generates on each of them in the bandwidth
-    probe; empty takes the first that is visible. `server_flags` are added to vLLM's command line; `server_port` 0 takes
-    a free one. `resume` keeps what an earlier run measured under the same fingerprint.
+    probe; empty takes the first that is visible. `server_mode` is one of SERVER_MODES; `server_flags` are
+    added to vLLM's command line; `server_port` 0 takes a free one. `resume` keeps what an earlier run measured under
+    the same fingerprint.
     """
 
     model: str = "synthetic:tiny"
@@ -79,7 +82,7 @@ class Spec:
     resume: bool = False
     max_model_len: int = 4096
     gpu_memory_utilization: float = 0.9
-    server_eager: bool = True
+    server_mode: str = "graphs"
     server_flags: tuple[str, ...] = ()
     server_port: int = 0
     server_wait_s: int = 600
@@ -130,6 +133,8 @@ def parse(document: dict[str, Any]) -> Spec:
 def _check(spec: Spec) -> None:
     if spec.profile not in PROFILES:
         raise ValueError(f"probe_profile is {spec.profile}, and must be one of {', '.join(PROFILES)}")
+    if spec.server_mode not in SERVER_MODES:
+        raise ValueError(f"probe_server_mode is {spec.server_mode}, and must be one of {', '.join(SERVER_MODES)}")
     unknown = [name for name in spec.probes if name not in PROBES]
     if unknown or not spec.probes or len(set(spec.probes)) < len(spec.probes):
         named = ", ".join(map(str, unknown or spec.probes)) or "empty"

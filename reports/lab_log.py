@@ -27,7 +27,7 @@ POOLS = "/sys/kernel/mm/hugepages/hugepages-{size_kb}kB/nr_hugepages"
 NODE_POOLS = "/sys/devices/system/node/node{numa_node}/hugepages/hugepages-{size_kb}kB/nr_hugepages"
 MODELS = "/opt/stethos/models"  # where the agent builds synthetic ones for root
 PORT = 8000
-SERVER = ("max_model_len", "gpu_memory_utilization", "server_eager")
+SERVER = ("max_model_len", "gpu_memory_utilization", "server_mode")
 OPTIONS = {  # of the spec, what a probe's figures depend on
     "load": ("drop_caches",),
     "serving": SERVER,
@@ -129,6 +129,8 @@ def _options(measured: Measurement, probe: str) -> str:
             said += f" --{flag}" if value else f" --no-{flag}"
         elif type(value) is type(field.default) in (int, float):
             said += f" --{flag} {value}"
+        elif isinstance(value, str):
+            said += f" --{flag} {quoted(value)}"
         elif isinstance(value, list) and all(type(each) is int for each in value):
             said += f" --{flag} {' '.join(map(str, value))}"
     return said

@@ -62,17 +62,19 @@ class Servers:
         Worked out once: memory that is available changes, and must not make the running server another one.
         """
         spec, shape = self.spec, architecture.read(self.model)
+        batches = sorted({1, *spec.concurrencies, spec.batch_requests})
         length, on_gpu = min(spec.max_model_len, shape.context_tokens), gpu.memory_total_mb() is not None
         dtype = "auto" if on_gpu or BF16_INSTRUCTIONS & cpu.flags() else "float32"
         return Start(
             model=self.model,
             max_model_len=length,
-            max_num_seqs=max(*spec.concurrencies, spec.batch_requests),
+            max_num_seqs=max(batches),
             max_num_batched_tokens=GPU_BATCHED_TOKENS if on_gpu else CPU_BATCHED_TOKENS,
             gpu_memory_utilization=spec.gpu_memory_utilization,
             kv_cache_memory_bytes=None if on_gpu else self._cpu_kv_bytes(length, shape.kv_bytes_per_token(dtype)),
             dtype=dtype,
-            eager=spec.server_eager,
+            mode=spec.server_mode if on_gpu or spec.server_mode != "graphs" else "eager",
+            graph_sizes=tuple(batches),
             port=spec.server_port,
             flags=spec.server_flags,
             environment=(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import importlib.util
+import json
 import os
 import socket
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import gpu
 from . import QUIET, metrics, tree, vllm_log
@@ -32,8 +34,10 @@ CONTEXT_MB = 1024
 class Start:
     """How to start a server. `flags` come last, so that they win over what stands here.
 
-    Without `kv_cache_memory_bytes`, `gpu_memory_utilization` decides how large the KV cache is. `port` 0 takes a free
-    one. `environment` reaches every process of the server.
+    `mode` is one of spec.SERVER_MODES; `graph_sizes` are the batches, in sequences, for which mode graphs has a CUDA
+    graph: vLLM pads a batch to the next of them, and runs a larger one step by step. Without `kv_cache_memory_bytes`,
+    `gpu_memory_utilization` decides how large the KV cache is. `port` 0 takes a free one. `environment` reaches every
+    process of the server.
     """
 
     model: Path
@@ -43,7 +47,8 @@ class Start:
     gpu_memory_utilization: float
     kv_cache_memory_bytes: int | None = None
     dtype: str = "auto"
-    eager: bool = True
+    mode: str = "eager"
+    graph_sizes: tuple[int, ...] = ()
     port: int = 0
     flags: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
@@ -185,10 +190,17 @@ def command(start: Start, port: int) -> list[str]:
         flags["--kv-cache-memory-bytes"] = start.kv_cache_memory_bytes
     # A prefix found in the cache would be taken for a fast first token, and a log line per request costs time.
     switches = ["--no-enable-prefix-caching", "--no-enable-log-requests", "--disable-uvicorn-access-log"]
-    if start.eager:
+    if start.mode == "eager":
         switches.append("--enforce-eager")
+    elif start.mode == "graphs":
+        flags["--compilation-config"] = json.dumps(_decoding_graphs(start))
     pairs = [word for name, value in flags.items() for word in (name, str(value))]
     return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *pairs, *switches, *start.flags]
+
+
+def _decoding_graphs(start: Start) -> dict[str, Any]:
+    sizes = [size for size in start.graph_sizes if size <= start.max_num_seqs]
+    return {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": sizes}
 
 
 def environment(start: Start) -> dict[str, str]:

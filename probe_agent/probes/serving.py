@@ -69,7 +69,7 @@ def evidence(samples: list[dict[str, Any]], bench: Bench) -> dict[str, Any]:
     return {
         **cold.evidence(samples, bench.spec),
         "max_model_len": bench.servers.usual.max_model_len,
-        "eager": bench.spec.server_eager,
+        "mode": bench.servers.usual.mode,
     }
 
 

@@ -28,14 +28,14 @@ def test_without_options_the_defaults_are_measured(agent):
 
 def test_options_of_every_kind(agent):
     code, spec = agent(
-        "--probe=load", "--probe=serving", "--resume", "--no-server-eager", "--gpu-memory-utilization", "0.5",
+        "--probe=load", "--probe=serving", "--resume", "--server-mode", "compiled", "--gpu-memory-utilization", "0.5",
         "--max-model-len", "2048", "--kv-lengths", "512", "1024", "--server-flag=--enable-sleep-mode",
     )  # fmt: skip
     assert code == 0
     assert spec == Spec(
         probes=("load", "serving"),
         resume=True,
-        server_eager=False,
+        server_mode="compiled",
         gpu_memory_utilization=0.5,
         max_model_len=2048,
         kv_lengths=(512, 1024),

@@ -23,4 +23,4 @@ def test_each_field_either_changes_the_parameters_or_is_listed_as_one_that_does_
 
 def test_what_a_server_is_started_with_is_a_parameter():
     known = fingerprint.parameters(Spec())
-    assert {"profile", "max_model_len", "server_flags", "server_eager", "concurrencies", "kv_lengths"} <= set(known)
+    assert {"profile", "max_model_len", "server_flags", "server_mode", "concurrencies", "kv_lengths"} <= set(known)

@@ -14,6 +14,7 @@ def test_defaults_are_a_valid_spec_in_both_eyes():
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
+        ("server_mode", "fast", "probe_server_mode is fast, and must be one of eager, graphs, compiled"),
         ("profile", "fast", "probe_profile is fast, and must be one of quick, standard, certify"),
         ("probes", ["lod"], "probe_probes has lod, and must name one or more of load, allocator"),
         ("probes", [], "probe_probes has empty, and must name one or more"),

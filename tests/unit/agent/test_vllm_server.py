@@ -1,5 +1,6 @@
 """How a server is asked for, and the sentences of one that cannot be had."""
 
+import json
 import os
 import socket
 import sys
@@ -45,8 +46,15 @@ def test_the_command_line_says_all_that_start_says():
 
 
 def test_what_start_leaves_to_vllm_is_not_said():
-    command = vllm_server.command(replace(START, eager=False), 8123)
-    assert not {"--enforce-eager", "--kv-cache-memory-bytes"} & set(command)
+    command = vllm_server.command(replace(START, mode="compiled"), 8123)
+    assert not {"--enforce-eager", "--compilation-config", "--kv-cache-memory-bytes"} & set(command)
+
+
+def test_graphs_are_for_decoding_alone_and_for_batches_that_the_server_takes():
+    command = vllm_server.command(replace(START, mode="graphs", graph_sizes=(1, 8, 64, 128)), 8123)
+    assert "--enforce-eager" not in command
+    asked = json.loads(value_of(command, "--compilation-config"))
+    assert asked == {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": [1, 8, 64]}
 
 
 def test_the_operators_flags_come_last_and_so_win():

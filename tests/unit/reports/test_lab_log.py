@@ -45,7 +45,7 @@ def test_has_the_templates_headings_and_the_results_figures(make_run, gpu_docume
 def test_commands_repeat_what_was_asked_for(make_run, gpu_document):
     gpu_document["fingerprint"]["probe"] = {
         "max_model_len": 2048,
-        "server_eager": False,
+        "server_mode": "compiled",
         "kv_lengths": [512, 4096],
         "batch_requests": 32,
         "concurrencies": ["; reboot"],
@@ -54,7 +54,7 @@ def test_commands_repeat_what_was_asked_for(make_run, gpu_document):
     asked = {line.split()[5]: line for line in found if line.startswith("python -m probe_agent")}
     assert list(asked) == ["load", "allocator", "serving", "kv", "batching"]
     assert " --arm jemalloc " in asked["allocator"]
-    assert "--max-model-len 2048 --no-server-eager" in asked["serving"]
+    assert "--max-model-len 2048 --server-mode compiled" in asked["serving"]
     assert "--kv-lengths 512 4096" in asked["kv"]
     assert "reboot" not in asked["batching"]
     assert "--batch-requests" not in asked["batching"]  # as by default
