@@ -26,6 +26,11 @@ TIMES = (
     ("next_e2e_s", "next requests: whole, ms", tables.milliseconds),
     ("next_tpot_s", "next requests: each token after the first, ms", tables.milliseconds),
 )
+MODES = {
+    "eager": "step by step, without CUDA graphs",
+    "graphs": "with CUDA graphs for decoding, uncompiled",
+    "compiled": "compiled, with CUDA graphs where the node has a GPU",
+}
 COMPARED = ("ready_s", "on_demand_s", "first_ttft_s", "next_ttft_s")
 BEFORE_SPAWN = "before the spawn"
 SHOWN_PHASES = 50
@@ -117,12 +122,15 @@ def times_table(measurement: Measurement, when: str = "") -> Table:
     of = {cache: [row for row in rows if row["cache"] == cache] for cache in CACHES}
     counted = ", ".join(f"{cache} {len(found)}" for cache, found in of.items())
     each = ", ".join(str(number) for number in sorted({row["next"] for row in rows}))
+    mode = measurement.probes["serving"].evidence.get("mode")
+    ran = f" The server ran the model {MODES[mode]}." if mode in tuple(MODES) else ""
     return Table(
         f"A server's start and its first requests, medians{when}",
         (Column("Time"), *(Column(cache, numeric=True) for cache in CACHES)),
         tuple((tables.text(title), *(show(median(of[cache], key)) for cache in CACHES)) for key, title, show in TIMES),
         f"Starts: {counted}. Next requests of each start: {each}, one at a time. Ready is when /health answers; a "
-        "first token is timed by the client from just before the request is sent, unless the server's clock is named.",
+        "first token is timed by the client from just before the request is sent, unless the server's clock is named."
+        + ran,
     )
 
 

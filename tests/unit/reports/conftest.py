@@ -139,7 +139,13 @@ def _serving(pairs, gpu):
                 "shared": shared,
             }
         )
-    return _probe(starts, cold_means="model files evicted, libraries warm", eviction_worked=True, max_model_len=4096)
+    return _probe(
+        starts,
+        cold_means="model files evicted, libraries warm",
+        eviction_worked=True,
+        max_model_len=4096,
+        mode="graphs" if gpu else "eager",
+    )
 
 
 def _batching(gpu):

@@ -36,6 +36,21 @@ def test_every_server_probe_has_its_section(host, gpu_document):
     assert anchors[3:] == ["allocators", "serving", "kv", "batching", "curves", "bandwidth", "pressure", "environment"]
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("graphs", "The server ran the model with CUDA graphs for decoding, uncompiled."),
+        ("fast", ""),
+        (EVIL, ""),
+        ([], ""),
+    ],
+)
+def test_the_page_says_how_the_server_ran_the_model(host, gpu_document, mode, said):
+    gpu_document["probes"]["serving"]["evidence"]["mode"] = mode
+    note = serving.section(host(gpu_document)).tables[0].note
+    assert note.endswith(said or "unless the server's clock is named.")
+
+
 def test_a_probe_without_samples_has_no_section_and_no_finding(host, gpu_document):
     for name in ("bandwidth", "pressure", "serving", "batching", "curves", "kv"):
         gpu_document["probes"][name] |= {"status": "failed", "reason": "no room", "samples": [], "evidence": {}}
