@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Mapping
 
 from .host import allocators, knobs, meminfo, numa
 from .host.proof import Proof
@@ -37,9 +37,6 @@ LEVER_VARIABLES = (
     TORCH_SETTINGS_BEFORE,
 )
 
-# With THP always, every process has huge pages. A lever that asks for them was used when its process had so many times
-# more than either control of its block.
-MORE_HUGE = 1.1
 PINNED_SHARE = 0.5  # of what was pinned must have become anonymous memory: the driver's own does not count as that
 UNCOMPILED_SHARE = 0.5
 
@@ -65,10 +62,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Sign:
-    """`shown` tells whether a process shows it, beside the controls of its block; None where it cannot tell."""
+    """`shown` tells whether a process shows it; None where it cannot tell."""
 
     sentence: str
-    shown: Callable[[Arm, Proof, Sequence[Proof]], bool | None]
+    shown: Callable[[Arm, Proof], bool | None]
 
 
 def _no_thp(root: Path, _: Stack) -> str:
@@ -101,54 +98,54 @@ NEEDS = {
 }
 
 
-def _library(arm: Arm, found: Proof, _: Sequence[Proof]) -> bool:
+def _library(arm: Arm, found: Proof) -> bool:
     return all(f"lib{arm.library}" in " ".join(memory.allocators) for memory in found.tree)
 
 
-def _no_library(_: Arm, found: Proof, __: Sequence[Proof]) -> bool:
+def _no_library(_: Arm, found: Proof) -> bool:
     return not any(memory.allocators for memory in found.tree)
 
 
-def _thp(arm: Arm, found: Proof, beside: Sequence[Proof]) -> bool | None:
-    if found.thp_mode != "always" or arm.settings or not _huge_mb(found):
-        return _huge_mb(found) > 0
-    return _huge_mb(found) > MORE_HUGE * max(map(_huge_mb, beside)) if beside else None
+def _thp(_: Arm, found: Proof) -> bool:
+    return found.anon_huge_mb > 0
 
 
-def _huge_mb(found: Proof) -> float:
-    return found.anon_huge_mb + (found.pinned.anon_huge_mb if found.pinned else 0)
+def _asked(_: Arm, found: Proof) -> bool:
+    return found.asked_huge_mb > 0
 
 
-def _mode(arm: Arm, found: Proof, _: Sequence[Proof]) -> bool:
+def _mode(arm: Arm, found: Proof) -> bool:
     return found.thp_mode == arm.settings[THP]
 
 
-def _no_thp_used(_: Arm, found: Proof, __: Sequence[Proof]) -> bool:
+def _no_thp_used(_: Arm, found: Proof) -> bool:
     return found.anon_huge_mb == 0
 
 
-def _pool(_: Arm, found: Proof, __: Sequence[Proof]) -> bool:
+def _pool(_: Arm, found: Proof) -> bool:
     return found.private_hugetlb_mb > 0 or bool(found.pinned and found.pinned.private_hugetlb_mb > 0)
 
 
-def _pinned(_: Arm, found: Proof, __: Sequence[Proof]) -> bool | None:
+def _pinned(_: Arm, found: Proof) -> bool | None:
     if found.pinned is None:
         return None
     return found.pinned.anon_mb + found.pinned.private_hugetlb_mb > PINNED_SHARE * found.pinned.asked_mb
 
 
-def _bound(_: Arm, found: Proof, __: Sequence[Proof]) -> bool:
+def _bound(_: Arm, found: Proof) -> bool:
     return found.numa_policy.startswith("bind:")
 
 
-def _uncompiled(_: Arm, found: Proof, __: Sequence[Proof]) -> bool | None:
+def _uncompiled(_: Arm, found: Proof) -> bool | None:
     return None if found.uncompiled_share is None else found.uncompiled_share > UNCOMPILED_SHARE
 
 
 SIGNS = {
     "library": Sign("the library is mapped in every process of the tree", _library),
     "no library": Sign("no allocator library is mapped in any process of the tree", _no_library),
-    "thp": Sign(f"AnonHugePages of the tree; with THP always, {MORE_HUGE:g} times the controls'", _thp),
+    "thp": Sign("AnonHugePages of the tree", _thp),
+    # With THP always every process has some, and a C library that finds it so does not even ask.
+    "asked": Sign("AnonHugePages of the tree where it asked for them (VmFlags hg)", _asked),
     "mode": Sign(f"/{THP}, read while the process lived", _mode),
     "no thp": Sign("no AnonHugePages in the tree", _no_thp_used),
     "pool": Sign("Private_Hugetlb of the tree, or of what it pinned", _pool),
@@ -203,12 +200,12 @@ class Arm:
         """Return what a process of this arm gets; an empty value means: not set at all."""
         return {**dict.fromkeys(LEVER_VARIABLES, ""), **self.pulled(allocators.find(), torch)}
 
-    def engaged(self, found: Proof, beside: Sequence[Proof] = ()) -> bool | None:
+    def engaged(self, found: Proof) -> bool | None:
         """Tell from the living process whether it used the lever (for a control: that it used none).
 
-        `beside` are the controls of its block. None where its signs do not tell, or it has none.
+        None where its signs do not tell, or it has none.
         """
-        shown = [SIGNS[sign].shown(self, found, beside) for sign in self.signs]
+        shown = [SIGNS[sign].shown(self, found) for sign in self.signs]
         if False in shown:
             return False
         return None if None in shown or not shown else True
@@ -299,7 +296,7 @@ ARMS = {
             library="jemalloc",
             variables={"MALLOC_CONF": "thp:always,metadata_thp:auto"},
             needs=("thp",),
-            signs=("library", "thp"),
+            signs=("library", "asked"),
             serves=True,
         ),
         Arm(
@@ -314,7 +311,7 @@ ARMS = {
             "glibc's malloc asking for transparent huge pages",
             variables=_GLIBC_THP,
             needs=("thp",),
-            signs=("thp",),
+            signs=("asked",),
             serves=True,
         ),
         Arm(
@@ -331,7 +328,7 @@ ARMS = {
             variables={"THP_MEM_ALLOC_ENABLE": "1"},
             torch=(2, 2),
             needs=("thp",),
-            signs=("thp",),
+            signs=("asked",),
             serves=True,
         ),
         Arm(
@@ -350,7 +347,7 @@ ARMS = {
             torch_settings=_PINNED,
             torch=(2, 2),
             needs=("gpu", "thp"),
-            signs=("pinned", "thp"),
+            signs=("pinned", "asked"),
             combines=("pinned-register", "glibc-thp"),
         ),
         Arm(

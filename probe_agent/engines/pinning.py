@@ -29,6 +29,7 @@ def measure(mb: int) -> dict[str, float]:
             asked_mb=mb,
             anon_mb=grown["Anonymous"],
             anon_huge_mb=grown["AnonHugePages"],
+            asked_huge_mb=grown["asked"],
             private_hugetlb_mb=grown["Private_Hugetlb"],
         )
     )
@@ -36,4 +37,5 @@ def measure(mb: int) -> dict[str, float]:
 
 def _amounts() -> dict[str, int]:
     found = process.parse_kb(Path("/proc/self/smaps_rollup").read_text())
-    return {name: found[name] for name in ("Anonymous", "AnonHugePages", "Private_Hugetlb")}
+    amounts = {name: found[name] for name in ("Anonymous", "AnonHugePages", "Private_Hugetlb")}
+    return {**amounts, "asked": process.asked_huge_kb()}

@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .. import gpu
 from . import QUIET, metrics, tree, vllm_log
@@ -193,14 +192,10 @@ def command(start: Start, port: int) -> list[str]:
     if start.mode == "eager":
         switches.append("--enforce-eager")
     elif start.mode == "graphs":
-        flags["--compilation-config"] = json.dumps(_decoding_graphs(start))
+        graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": start.graph_sizes}
+        flags["--compilation-config"] = json.dumps(graphs)
     pairs = [word for name, value in flags.items() for word in (name, str(value))]
     return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *pairs, *switches, *start.flags]
-
-
-def _decoding_graphs(start: Start) -> dict[str, Any]:
-    sizes = [size for size in start.graph_sizes if size <= start.max_num_seqs]
-    return {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": sizes}
 
 
 def environment(start: Start) -> dict[str, str]:

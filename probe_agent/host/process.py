@@ -11,13 +11,17 @@ ALLOCATOR = re.compile(r"/\S*lib(jemalloc|tcmalloc|mimalloc)\S*\.so\S*")
 
 @dataclass(frozen=True)
 class Memory:
-    """One process. Amounts in MiB, faults as counts since its start."""
+    """One process. Amounts in MiB, faults as counts since its start.
+
+    `asked_huge_mb` is what of `anon_huge_mb` lies where the process asked for huge pages, by madvise(2).
+    """
 
     rss_mb: float
     rss_peak_mb: float
     vsz_mb: float
     pss_mb: float
     anon_huge_mb: float
+    asked_huge_mb: float
     file_huge_mb: float
     private_hugetlb_mb: float
     minor_faults: int
@@ -36,12 +40,18 @@ def read(pid: int, root: Path = Path("/")) -> Memory:
         vsz_mb=_mb(status["VmSize"]),
         pss_mb=_mb(rollup["Pss"]),
         anon_huge_mb=_mb(rollup["AnonHugePages"]),
+        asked_huge_mb=_mb(asked_huge_kb(pid, root)),
         file_huge_mb=_mb(rollup.get("FilePmdMapped", 0)),
         private_hugetlb_mb=_mb(rollup["Private_Hugetlb"]),
         minor_faults=minor,
         major_faults=major,
         allocators=parse_allocators((folder / "maps").read_text()),
     )
+
+
+def asked_huge_kb(pid: int | str = "self", root: Path = Path("/")) -> int:
+    """Return the anonymous huge pages of a process, in KiB, in mappings that it asked them for (VmFlags hg)."""
+    return parse_asked_huge((root / "proc" / str(pid) / "smaps").read_text())
 
 
 def rss_mb(pid: int | str = "self", root: Path = Path("/")) -> float:
@@ -83,6 +93,15 @@ def group(number: int, root: Path = Path("/")) -> list[int]:
 def parse_kb(text: str) -> dict[str, int]:
     """Return the `Name:  123 kB` lines of status and smaps_rollup."""
     return {name: int(kb) for name, kb in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
+
+
+def parse_asked_huge(smaps: str) -> int:
+    """Return the sum of AnonHugePages, in KiB, over the mappings flagged hg."""
+    asked = held = 0
+    for kb, flags in re.findall(r"^AnonHugePages:\s+(\d+) kB$|^VmFlags:(.*)$", smaps, re.MULTILINE):
+        held = int(kb) if kb else held
+        asked += held if "hg" in flags.split() else 0  # the flags are a mapping's last line
+    return asked
 
 
 def parse_faults(stat: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ class Pinned:
     asked_mb: float
     anon_mb: float
     anon_huge_mb: float
+    asked_huge_mb: float
     private_hugetlb_mb: float
 
 
@@ -40,6 +41,11 @@ class Proof:
     @property
     def anon_huge_mb(self) -> float:
         return sum(memory.anon_huge_mb for memory in self.tree)
+
+    @property
+    def asked_huge_mb(self) -> float:
+        """What of it the tree asked for, and what was pinned so."""
+        return sum(memory.asked_huge_mb for memory in self.tree) + (self.pinned.asked_huge_mb if self.pinned else 0)
 
     @property
     def private_hugetlb_mb(self) -> float:
@@ -75,6 +81,7 @@ def total(tree: tuple[Memory, ...]) -> Memory:
         vsz_mb=summed("vsz_mb"),
         pss_mb=summed("pss_mb"),
         anon_huge_mb=summed("anon_huge_mb"),
+        asked_huge_mb=summed("asked_huge_mb"),
         file_huge_mb=summed("file_huge_mb"),
         private_hugetlb_mb=summed("private_hugetlb_mb"),
         minor_faults=sum(memory.minor_faults for memory in tree),

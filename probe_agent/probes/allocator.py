@@ -31,13 +31,11 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
         for number, drawn in enumerate(campaign.blocks(arms, bench.spec.repeats, bench.spec.seed)):
             block = [arm for arm in drawn if campaign.promising(arm, done)]
             bench.progress.expect(len(done) + len(block) * (bench.spec.repeats - number))
-            taken = []
             for position, arm in enumerate(block):
                 bench.progress.step(f"{arm.name}, block {number + 1} of {bench.spec.repeats}")
                 sample = _sample(bench, arm, settings)
                 sample.row.update(block=number, position=position)
-                taken.append(sample)
-                campaign.judge(taken)
+                campaign.judge(sample)
                 done.append(sample.row)
                 yield sample.row
 

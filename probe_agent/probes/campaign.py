@@ -56,14 +56,9 @@ def blocks(arms: tuple[Arm, ...], count: int, seed: int) -> list[list[Arm]]:
     return [order.sample(arms, len(arms)) for _ in range(count)]
 
 
-def judge(block: list[Sample]) -> None:
-    """Write into the rows of a block, as far as it has come, which processes used their lever.
-
-    Where THP is always, a lever that asks for huge pages is told from its controls alone, and those may run after it.
-    """
-    controls = [sample.proof for sample in block if sample.arm.name in (CONTROL, A_A)]
-    for sample in block:
-        sample.row["engaged"] = not sample.row["left"] and sample.arm.engaged(sample.proof, controls)
+def judge(sample: Sample) -> None:
+    """Write into the row of a sample whether its process used the lever."""
+    sample.row["engaged"] = not sample.row["left"] and sample.arm.engaged(sample.proof)
 
 
 def promising(arm: Arm, rows: Sequence[dict[str, Any]]) -> bool:

@@ -59,7 +59,7 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
 
     for length in lengths:
         if length not in {*again, usual.max_model_len}:
-            yield _capacity(length, known, per_token)
+            yield _capacity(length, _divided(known, usual.max_model_len, length), per_token)
         if length not in started:
             yield _derived(length, bench.spec.kv_sequences, known.block_size, per_token, measured)
 
@@ -124,7 +124,7 @@ def _room_mb(utilization: float) -> int:
 
 
 def _capacity(length: int, cache: Cache, per_token: int, server: Server | None = None) -> dict[str, Any]:
-    """Return the row of a length: measured on a server, or, without one, what its cache would mean at that length."""
+    """Return the row of a length: measured on a server or, without one, derived."""
     return {
         "kind": "capacity",
         "how": "measured" if server else "derived",
@@ -134,10 +134,17 @@ def _capacity(length: int, cache: Cache, per_token: int, server: Server | None =
         "kv_bytes": cache.tokens * per_token,
         "blocks": cache.blocks,
         "block_size": cache.block_size,
-        "max_concurrency": round(cache.tokens / footprint_tokens(length, 1, cache.block_size), 2),
+        "max_concurrency": cache.max_concurrency,
         "sequences": None,
         "ready_s": server.ready_s if server else None,
     }
+
+
+def _divided(cache: Cache, told_at: int, length: int) -> Cache:
+    """Return a cache of which vLLM told at one max-model-len as it would at another: the blocks stay the same."""
+    more = footprint_tokens(told_at, 1, cache.block_size) / footprint_tokens(length, 1, cache.block_size)
+    concurrency = cache.max_concurrency * more
+    return dataclasses.replace(cache, tokens=int(round(concurrency * length, 3)), max_concurrency=concurrency)
 
 
 def points(rows: Iterable[dict[str, Any]]) -> list[tuple[int, float]]:
@@ -149,12 +156,13 @@ def points(rows: Iterable[dict[str, Any]]) -> list[tuple[int, float]]:
 def _sized(bench: Bench, length: int, block_size: int, per_token: int) -> Start:
     """Return the start of a server whose KV cache holds just the wanted sequences of a length.
 
-    On a node without a GPU the shared server may be one.
+    All else is as usual, so that memory differs by the cache alone. On a node without a GPU the shared server may be
+    one.
     """
-    sequences, usual = bench.spec.kv_sequences, bench.servers.usual
-    asked = footprint_tokens(length, sequences, block_size) * per_token
+    asked = footprint_tokens(length, bench.spec.kv_sequences, block_size) * per_token
+    usual = bench.servers.usual
     wanted = dataclasses.replace(usual, max_model_len=length, kv_cache_memory_bytes=asked)
-    return usual if wanted == usual else _sooner(dataclasses.replace(wanted, max_num_seqs=sequences))
+    return usual if wanted == usual else _sooner(wanted)
 
 
 def _sooner(start: Start) -> Start:

@@ -30,7 +30,7 @@ def _lengths(measurement: Measurement) -> Iterator[Recommendation]:
     held = (
         f"The KV cache holds {figures.count(tokens)} tokens whatever max-model-len is: "
         + ", ".join(
-            f"{figures.count(row['max_concurrency'])} sequences of {row['max_model_len']:,}" for row in _ends(rows)
+            f"{figures.count(int(row['max_concurrency']))} sequences of {row['max_model_len']:,}" for row in _ends(rows)
         )
         + "."
     )

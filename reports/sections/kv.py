@@ -193,7 +193,6 @@ def capacity_table(measurement: Measurement, when: str = "") -> Table:
             Column("Tokens per block", numeric=True),
             Column("Sequences that fit", numeric=True),
             Column(MEMORY[memory_kind(measurement)], "MiB", numeric=True),
-            Column("Spawn to ready", "s", numeric=True),
         ),
         tuple(
             (
@@ -206,7 +205,6 @@ def capacity_table(measurement: Measurement, when: str = "") -> Table:
                 tables.count(row["block_size"]),
                 tables.count(int(row["max_concurrency"])),
                 tables.mib(row["memory_used_mb"]),
-                tables.seconds(row["ready_s"]),
             )
             for row in of_kind(measurement, "capacity")
         ),
@@ -230,7 +228,6 @@ def footprint_table(measurement: Measurement, when: str = "") -> Table:
                 tables.mib(row["kv_bytes"] / MIB),
                 tables.mib(used),
                 tables.rate(used - found.at(row["kv_tokens"]) if known else None),
-                tables.seconds(row["ready_s"]),
             )
         )
     return Table(
@@ -243,7 +240,6 @@ def footprint_table(measurement: Measurement, when: str = "") -> Table:
             Column("KV cache", "MiB", numeric=True),
             Column(MEMORY[kind], "MiB", numeric=True),
             Column("Off the line", "MiB", numeric=True),
-            Column("Spawn to ready", "s", numeric=True),
         ),
         tuple(rows),
         "Derived rows lie on a line with the nearest measured one. Its slope is that through all servers, those of the "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from probe_agent.arms import A_A, ARMS, CONTROL, THP
+from probe_agent.arms import ARMS, CONTROL, THP
 from probe_agent.engines import fresh
 from probe_agent.host import allocators, meminfo
 
@@ -43,7 +43,7 @@ def jemalloc():
 def test_glibc_asks_for_huge_pages_and_gets_none_where_the_node_forbids_them(proof):
     MODE.write_text("madvise")
     used, unused = proof("glibc-thp"), proof(CONTROL)
-    assert used.anon_huge_mb >= 32
+    assert used.asked_huge_mb == used.anon_huge_mb >= 32
     assert (ARMS["glibc-thp"].engaged(used), ARMS[CONTROL].engaged(unused)) == (True, True)
     assert unused.anon_huge_mb == 0
     assert ARMS["glibc-thp"].engaged(unused) is False
@@ -55,13 +55,14 @@ def test_glibc_asks_for_huge_pages_and_gets_none_where_the_node_forbids_them(pro
     assert ARMS["glibc-thp"].engaged(forbidden) is False
 
 
-def test_with_thp_always_the_lever_is_told_from_the_controls_alone(proof):
+@pytest.mark.usefixtures("jemalloc")
+@pytest.mark.parametrize("arm", ["glibc-thp", "jemalloc-thp"])
+def test_where_all_memory_has_huge_pages_the_c_libraries_do_not_ask_for_them(proof, arm):
     MODE.write_text("always")
-    controls = [proof(CONTROL), proof(A_A)]
-    assert min(control.anon_huge_mb for control in controls) >= 32
-    found = proof("glibc-thp")
-    assert ARMS["glibc-thp"].engaged(found) is None
-    assert ARMS["glibc-thp"].engaged(found, controls) is False  # all had them: it added nothing
+    found = proof(arm)
+    assert found.anon_huge_mb >= 32
+    assert found.asked_huge_mb == 0
+    assert ARMS[arm].engaged(found) is False
 
 
 @pytest.mark.usefixtures("jemalloc")

@@ -19,7 +19,7 @@ from probe_agent.host.process import Memory
 from probe_agent.host.proof import Proof
 from probe_agent.probes import allocator, campaign
 
-MEMORY = Memory(1, 1, 1, 1, 0, 0, 0, minor_faults=0, major_faults=0, allocators=())
+MEMORY = Memory(1, 1, 1, 1, 0, 0, 0, 0, minor_faults=0, major_faults=0, allocators=())
 
 
 def test_controls_are_always_there_and_what_cannot_run_is_said(fake_root):
@@ -42,24 +42,12 @@ def test_each_block_has_every_arm_once_in_an_order_that_the_seed_draws():
     assert len({tuple(arm.name for arm in block) for block in drawn}) == 6
 
 
-def sample(name, huge_mb, thp_mode="always", left=()):
-    found = Proof((replace(MEMORY, anon_huge_mb=huge_mb),), thp_mode)
-    return campaign.Sample(ARMS[name], {"left": list(left)}, found)
-
-
-def test_a_lever_that_asks_for_huge_pages_is_judged_when_its_controls_have_run():
-    block = [sample("glibc-thp", 300)]
-    campaign.judge(block)
-    assert block[0].row["engaged"] is None
-    block += [sample(CONTROL, 100), sample(A_A, 290)]
-    campaign.judge(block)
-    assert [each.row["engaged"] for each in block] == [False, True, True]
-
-
-def test_a_setting_that_somebody_changed_during_the_sample_was_not_in_use():
-    block = [sample("thp-always", 300, left=["/sys/knob is 3: somebody changed it"])]
-    campaign.judge(block)
-    assert block[0].row["engaged"] is False
+@pytest.mark.parametrize(("left", "engaged"), [([], True), (["/sys/knob is 3: somebody changed it"], False)])
+def test_a_setting_that_somebody_changed_during_the_sample_was_not_in_use(left, engaged):
+    found = Proof((replace(MEMORY, anon_huge_mb=300),), "always")
+    sample = campaign.Sample(ARMS["thp-always"], {"left": left}, found)
+    campaign.judge(sample)
+    assert sample.row["engaged"] is engaged
 
 
 def test_settling_ends_when_the_node_is_calm_and_when_patience_does(monkeypatch):

@@ -1,16 +1,18 @@
 """Sizes of the KV cache: what follows from a start, and which lengths are left out."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from probe_agent import spec
 from probe_agent.engines import timeline, vllm_server
+from probe_agent.engines.metrics import Cache
 from probe_agent.models import architecture
 from probe_agent.probes import kv
 
 BYTES = 28 * 1024
-CACHE = SimpleNamespace(tokens=2_476_432, blocks=154_777, block_size=16)
+CACHE = Cache(blocks=285_745, block_size=16, tokens=4_569_769, max_concurrency=285_745 / 1063)  # told at 17,000 tokens
 
 
 def footprint(length, memory_used_mb):
@@ -30,11 +32,12 @@ def test_a_sequence_takes_whole_blocks():
     assert kv.footprint_tokens(512, sequences=16, block_size=16) == 512 * 16
 
 
-def test_capacity_is_the_same_number_of_tokens_at_every_length():
-    short, long = (kv._capacity(length, CACHE, BYTES) for length in (512, 32768))
-    assert short["kv_tokens"] == long["kv_tokens"]
-    assert short["max_concurrency"] == pytest.approx(64 * long["max_concurrency"], rel=1e-3)
-    assert short["how"] == "derived"
+def test_the_blocks_of_a_cache_are_the_same_at_every_length():
+    """vLLM told 8,929 sequences of 512 tokens and 4,571,920 tokens itself when it was started with that length."""
+    short, long = (kv._capacity(length, kv._divided(CACHE, 17000, length), BYTES) for length in (512, 32768))
+    assert (short["kv_tokens"], short["how"]) == (CACHE.blocks * 16, "derived")
+    assert short["max_concurrency"] == pytest.approx(CACHE.blocks / 32)
+    assert short["max_concurrency"] == pytest.approx(64 * long["max_concurrency"])
 
 
 def test_the_slope_of_the_footprints_is_the_bytes_of_a_token():
@@ -101,24 +104,28 @@ def measured(monkeypatch):
             start = start or usual
             held = start.kv_cache_memory_bytes or CACHE.tokens * BYTES
             found = a_server(start, [(0.0, 0.0), (1.0, 4000.0 + held / 2**20)])
-            return SimpleNamespace(**{**vars(found), "cache": lambda: cache_of(held // BYTES)})
+            return SimpleNamespace(**{**vars(found), "cache": lambda: cache_of(held // BYTES, start.max_model_len)})
 
         node = bench(monkeypatch, context, room_mb=90_000, profile=profile, kv_lengths=[512, 4096, 32768])
         node.needs_server, node.server = lambda: None, server
         node.servers = SimpleNamespace(usual=usual)
         node.progress = SimpleNamespace(step=lambda _: None, expect=lambda _: None)
-        return list(kv.rows(node)), [start and (start.max_model_len, start.kv_cache_memory_bytes) for start in started]
+        return list(kv.rows(node)), started
 
     return run
 
 
-def cache_of(tokens):
-    return SimpleNamespace(tokens=tokens, blocks=tokens // 16, block_size=16)
+def sizes(started):
+    return [start and (start.max_model_len, start.kv_cache_memory_bytes) for start in started]
+
+
+def cache_of(tokens, length):
+    return Cache(tokens=tokens, blocks=tokens // 16, block_size=16, max_concurrency=tokens / length)
 
 
 def test_one_start_beside_the_shared_server_draws_the_line(measured):
     rows, started = measured(ON_A_GPU, "standard", 32768)
-    assert started == [None, (512, 16 * 512 * BYTES)]
+    assert sizes(started) == [None, (512, 16 * 512 * BYTES)]
     footprints = {row["max_model_len"]: row for row in rows if row["kind"] == "footprint"}
     assert [footprints[length]["how"] for length in (512, 4096, 32768)] == ["measured", "derived", "derived"]
     assert footprints[32768]["memory_used_mb"] == pytest.approx(4000 + 16 * 32768 * BYTES / 2**20)
@@ -127,14 +134,23 @@ def test_one_start_beside_the_shared_server_draws_the_line(measured):
 
 def test_certify_measures_what_standard_derives(measured):
     rows, started = measured(ON_A_GPU, "certify", 32768)
-    assert started == [None, (512, 16 * 512 * BYTES), (32768, 16 * 32768 * BYTES), (512, None)]
+    assert sizes(started) == [None, (512, 16 * 512 * BYTES), (32768, 16 * 32768 * BYTES), (512, None)]
     assert sum(row["how"] == "measured" for row in rows) == 4
-    assert {row["kv_tokens"] for row in rows if row["kind"] == "capacity"} == {CACHE.tokens}
+    tokens = [row["kv_tokens"] for row in rows if row["kind"] == "capacity"]
+    assert max(tokens) - min(tokens) <= 0.001 * CACHE.tokens
+
+
+def test_servers_differ_by_their_cache_alone(measured):
+    """With fewer sequences a server keeps less for them and for their CUDA graphs: that is no cost of the KV cache."""
+    usual = replace(ON_A_GPU, mode="graphs", graph_sizes=(1, 256))
+    _, started = measured(usual, "certify", 32768)
+    alike = {replace(start, max_model_len=0, kv_cache_memory_bytes=0, environment=()) for start in started if start}
+    assert alike == {replace(usual, max_model_len=0, kv_cache_memory_bytes=0)}
 
 
 def test_a_footprint_that_the_shared_server_is_costs_no_start(measured):
     rows, started = measured(ON_A_CPU, "standard", 4096)
-    assert started == [None, None, (512, 16 * 512 * BYTES)]
+    assert sizes(started) == [None, None, (512, 16 * 512 * BYTES)]
     assert [(row["max_model_len"], row["how"]) for row in rows if row["kind"] == "footprint"] == [
         (4096, "measured"),
         (512, "measured"),

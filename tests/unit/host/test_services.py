@@ -305,7 +305,8 @@ def test_a_lever_without_effect_is_named_unless_the_process_shows_its_use(fake_r
     process_in(root)
     for name in ("status", "smaps_rollup"):
         (root / f"proc/812/{name}").write_text(f"{amounts}Private_Hugetlb: 4096 kB\n")
-    (root / "proc/812/maps").write_text("")
+    for name in ("maps", "smaps"):
+        (root / f"proc/812/{name}").write_text("")
     assert services.idle(pool, 812, root) == []
 
 
