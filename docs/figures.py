@@ -129,7 +129,7 @@ def blocks(run: Run, *others: Run) -> dict[str, str]:
     hardware = host.result.fingerprint["hardware"]
     node = f"{', '.join(hardware['gpus']) or 'no GPU'}, {hardware['cores']} CPUs, {hardware['memory_gb']} GiB"
     took = "; ".join(_time(each, _measured(each)) for each in (run, *others))
-    said = f"On a node with {node}, and with the model `{host.result.model}`, {took}."
+    said = f"On a node with {node}, the environment and the model `{host.result.model}` in place, {took}."
     return {"result": _result(run), "time": f"\n{said}\n\n", "labs": _labs(run, host)}
 
 

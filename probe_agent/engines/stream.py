@@ -95,7 +95,8 @@ def times(stream: Stream, posted_at: float) -> dict[str, Any]:
     """Return the columns of a request's row that follow from its stream.
 
     `ttft_s` ends with the first chunk that carries a token, `e2e_s` with the last one that does: what follows it
-    (usage, end of stream) is no longer the model's work.
+    (usage, end of stream) is no longer the model's work. `tpot_s` is None where a chunk carried several tokens: how
+    many came first, and so how many came after it, is not known.
     """
     tokens = stream.usage.get("completion_tokens", 0)
     known = stream.first_at is not None
@@ -103,7 +104,7 @@ def times(stream: Stream, posted_at: float) -> dict[str, Any]:
     return {
         "ttft_s": ttft_s,
         "e2e_s": e2e_s,
-        "tpot_s": (e2e_s - ttft_s) / (tokens - 1) if known and tokens > 1 else None,
+        "tpot_s": (e2e_s - ttft_s) / (tokens - 1) if known and tokens == stream.chunks > 1 else None,
         "itl_max_s": stream.gap_max_s,
         "output_tokens": tokens,
         "chunks": stream.chunks,

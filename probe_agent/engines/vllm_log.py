@@ -9,6 +9,7 @@ from .fresh import last_words
 # A text of the log, and the phase that begins there: what was done until then is the phase before.
 PHASES = (
     ("Starting to load model", "weights"),
+    ("Loading model from scratch", "weights"),  # what newer versions say on a GPU
     ("Loading weights took", "profile"),
     ("KV cache size:", "kv_cache"),
     ("Capturing CUDA graphs", "cuda_graphs"),

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,13 +190,20 @@ def command(start: Start, port: int) -> list[str]:
         flags["--kv-cache-memory-bytes"] = start.kv_cache_memory_bytes
     # A prefix found in the cache would be taken for a fast first token, and a log line per request costs time.
     switches = ["--no-enable-prefix-caching", "--no-enable-log-requests", "--disable-uvicorn-access-log"]
-    if start.mode == "eager":
-        switches.append("--enforce-eager")
-    elif start.mode == "graphs":
-        graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": start.graph_sizes}
-        flags["--compilation-config"] = json.dumps(graphs)
     pairs = [word for name, value in flags.items() for word in (name, str(value))]
-    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *pairs, *switches, *start.flags]
+    running = mode_flags(start.mode, start.graph_sizes)
+    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *pairs, *switches, *running, *start.flags]
+
+
+def mode_flags(mode: str, graph_sizes: Sequence[int]) -> list[str]:
+    """Return the flags of one of spec.SERVER_MODES."""
+    if mode == "eager":
+        return ["--enforce-eager"]
+    if mode == "graphs":
+        sizes = list(graph_sizes)
+        graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": sizes}
+        return ["--compilation-config", json.dumps(graphs)]
+    return []
 
 
 def environment(start: Start) -> dict[str, str]:

@@ -29,6 +29,7 @@ FIGURES = (
     Column("Smallest detectable", "%", numeric=True),
 )
 NOISE = (
+    f"Effects are against {CONTROL} and {A_A} together, block by block, so they need not follow from medians. "
     f"Noise is how far {CONTROL} and {A_A}, which are the same, can lie apart over these blocks. "
     "Less is better in every metric here."
 )
@@ -237,6 +238,7 @@ def _arms_table(measured: list[tuple[str, Measurement]]) -> Table:
                     tables.text(when or ONLY),
                     *(tables.seconds(median(found, key)) for key in ("gen_latency_s", "gen_warm_latency_s")),
                     tables.seconds(median(found, "wall_real_s")),
+                    tables.seconds(median(found, "pin_s")),
                     *(tables.mib(median(found, key)) for key in ("rss_mb", "anon_huge_mb")),
                     _used(part, arm),
                     tables.text(", ".join(sorted({path for row in found for path in row["allocators"]})) or "none"),
@@ -250,14 +252,25 @@ def _arms_table(measured: list[tuple[str, Measurement]]) -> Table:
             Column("First generation", "s", numeric=True),
             Column("Second generation", "s", numeric=True),
             Column("Whole process", "s", numeric=True),
+            Column("Pinning memory", "s", numeric=True),
             Column("RSS", "MiB", numeric=True),
             Column("Huge pages", "MiB", numeric=True),
             Column("As intended", "processes"),
             Column("Allocator libraries mapped", wide=True),
         ),
         tuple(rows),
-        DRIFT if len(measured) == 2 else "",
+        f"{_pinned(measured)}{DRIFT if len(measured) == 2 else ''}".strip(),
     )
+
+
+def _pinned(measured: list[tuple[str, Measurement]]) -> str:
+    """Return what was pinned, in a sentence, or nothing on a node without a GPU."""
+    asked = {mapping(row.get("pinned")).get("asked_mb") for _, part in measured for row in part.samples("allocator")}
+    sizes = sorted(mb for mb in asked if number(mb) is not None)
+    if not sizes:
+        return ""
+    said = figures.listed([figures.count(mb) for mb in sizes])
+    return f"Each process pins {said} MiB for the GPU at its end, which is no part of the whole process. "
 
 
 def arms(measurement: Measurement) -> list[str]:

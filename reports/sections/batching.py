@@ -22,6 +22,7 @@ RULE = (
     f"the smallest concurrency whose throughput reaches {100 * SHARE:g} % of the sweep's highest; where that is the "
     "last one tried, the server is not saturated within what was tried"
 )
+GAUGE_S = 2.0  # NVML's gauge looks back up to a second: of a shorter load it tells what was before
 LAG_SHARE = 0.1  # of the median first token: a client later than that is part of what it measures
 
 
@@ -154,8 +155,9 @@ def utilization_sentences(found: list[Load]) -> list[str]:
             ends = f"{figures.percent(min(known), signed=False)} to " if min(known) < max(known) else ""
             said.append(f"{ends}{figures.percent(max(known), signed=False)} % {title}")
     if not said:
-        return ["No GPU utilization was read."]
-    return [f"GPU utilization (mean of NVML's gauge during each load): {figures.listed(said)}."]
+        return [f"No GPU utilization was read of a load that took {GAUGE_S:g} s."]
+    of = f"mean of NVML's gauge during each load of {GAUGE_S:g} s and more"
+    return [f"GPU utilization ({of}): {figures.listed(said)}."]
 
 
 def left_out(measurement: Measurement) -> list[str]:
@@ -263,8 +265,10 @@ def _cells(load: Load) -> tuple[tables.Cell, ...]:
 def _load(rows: list[dict[str, Any]], summed: dict[str, Any] | None) -> Load:
     mode, concurrency = rows[0]["mode"], rows[0]["concurrency"]
     if summed:
-        keys = ("wall_s", "tokens_per_s", "queue_s", "gpu_utilization_percent", "client_lag_max_s")
-        return Load(mode, concurrency, tuple(rows), **{key: summed[key] for key in keys})
+        keys = ("wall_s", "tokens_per_s", "queue_s", "client_lag_max_s")
+        busy = summed["gpu_utilization_percent"] if summed["wall_s"] >= GAUGE_S else None
+        known = {key: summed[key] for key in keys}
+        return Load(mode, concurrency, tuple(rows), gpu_utilization_percent=busy, **known)
     first, ended = rows[0], [row for row in requests.ended(rows) if row["e2e_s"] is not None]
     wall_s = number(first.get("load_wall_s")) or max((row["sent_s"] + row["e2e_s"] for row in ended), default=0.0)
     tokens = sum(row["output_tokens"] for row in ended)

@@ -83,7 +83,7 @@ def length_table(measurement: Measurement, when: str = "") -> Table:
                 *requests.spread(ended, "ttft_s"),
                 tables.milliseconds(median(ended, "server_ttft_s")),
                 tables.rate(median(ended, "prefill_tokens_per_s")),
-                tables.rate(median(ended, "decode_tokens_per_s")),
+                tables.rate(median(_one_by_one(ended), "decode_tokens_per_s")),
             )
         )
     return Table(
@@ -98,8 +98,14 @@ def length_table(measurement: Measurement, when: str = "") -> Table:
             Column("Decode", "tokens/s", numeric=True),
         ),
         tuple(rows),
-        f"Prefill is the prompt over its first token, decode the tokens after the first; medians. {requests.NEEDED}",
+        "Prefill is the prompt over its first token, decode the tokens after the first; medians. A dash where the "
+        f"server sent several tokens at once. {requests.NEEDED}",
     )
+
+
+def _one_by_one(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the requests each of whose tokens came by itself: of the others it is not known how many came first."""
+    return [row for row in rows if row["chunks"] == row["output_tokens"]]
 
 
 def threads_table(measurement: Measurement, when: str = "") -> Table:
@@ -108,12 +114,18 @@ def threads_table(measurement: Measurement, when: str = "") -> Table:
     for threads, found in groups.items():
         cells: list[Cell] = []
         for key, _ in BUSY_TIMES:
+            slowest = max(numbers(found, key), default=None)
             cells += [tables.milliseconds(median(found, key)), tables.rate(_times(groups, threads, key))]
+            cells.append(tables.milliseconds(slowest))
         rows.append((tables.count(threads), tables.count(len(found)), *cells))
     columns = [
         column
         for _, title in BUSY_TIMES
-        for column in (Column(title, "ms", numeric=True), Column("Against none", "times", numeric=True))
+        for column in (
+            Column(title, "ms", numeric=True),
+            Column("Against none", "times", numeric=True),
+            Column("Slowest", "ms", numeric=True),
+        )
     ]
     return Table(
         f"Beside busy Python threads in the client's process{when}",

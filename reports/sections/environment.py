@@ -7,7 +7,16 @@ from ..loose import mapping, words
 from ..run_folder import Host
 from ..tables import Column, Section, Table
 
-KERNEL = ("release", "machine", "distribution", "command_line", "uptime_s", "page_size_bytes", "numa_nodes", "systemd")
+KERNEL = {
+    "release": "release",
+    "machine": "machine",
+    "distribution": "distribution",
+    "command_line": "command line",
+    "uptime_s": "up for, s",
+    "page_size_bytes": "page size, bytes",
+    "numa_nodes": "NUMA nodes, by number",
+    "systemd": "systemd",
+}
 
 
 def findings(host: Host) -> list[str]:
@@ -51,7 +60,11 @@ def section(host: Host) -> Section | None:
             Table(
                 "Kernel",
                 (Column("What"), Column("Found", wide=True)),
-                tuple((tables.text(name), tables.text(words(kernel[name]))) for name in KERNEL if name in kernel),
+                tuple(
+                    (tables.text(title), tables.text(words(kernel[name])))
+                    for name, title in KERNEL.items()
+                    if name in kernel
+                ),
             ),
         )
         if kernel

@@ -31,6 +31,7 @@ MODES = {
     "graphs": "with CUDA graphs for decoding, uncompiled",
     "compiled": "compiled, with CUDA graphs where the node has a GPU",
 }
+CAPTURING = "cuda_graphs"  # as in probe_agent.engines.vllm_log
 COMPARED = ("ready_s", "on_demand_s", "first_ttft_s", "next_ttft_s")
 BEFORE_SPAWN = "before the spawn"
 SHOWN_PHASES = 50
@@ -122,16 +123,25 @@ def times_table(measurement: Measurement, when: str = "") -> Table:
     of = {cache: [row for row in rows if row["cache"] == cache] for cache in CACHES}
     counted = ", ".join(f"{cache} {len(found)}" for cache, found in of.items())
     each = ", ".join(str(number) for number in sorted({row["next"] for row in rows}))
-    mode = measurement.probes["serving"].evidence.get("mode")
-    ran = f" The server ran the model {MODES[mode]}." if mode in tuple(MODES) else ""
     return Table(
         f"A server's start and its first requests, medians{when}",
         (Column("Time"), *(Column(cache, numeric=True) for cache in CACHES)),
         tuple((tables.text(title), *(show(median(of[cache], key)) for cache in CACHES)) for key, title, show in TIMES),
         f"Starts: {counted}. Next requests of each start: {each}, one at a time. Ready is when /health answers; a "
         "first token is timed by the client from just before the request is sent, unless the server's clock is named."
-        + ran,
+        + _ran(measurement),
     )
+
+
+def _ran(measurement: Measurement) -> str:
+    """Return how the servers ran the model, by what their logs showed of it."""
+    mode = measurement.probes["serving"].evidence.get("mode")
+    if mode not in tuple(MODES):
+        return ""
+    phases = {mark["phase"] for row in measurement.samples("serving") for mark in row["timeline"]["phases"]}
+    if mode == "graphs" and CAPTURING not in phases:
+        return " The server was to decode with CUDA graphs, and captured none: it ran the model step by step."
+    return f" The server ran the model {MODES[mode]}."
 
 
 def ratio_table(measurement: Measurement) -> Table:
@@ -198,7 +208,8 @@ def proof_table(measurement: Measurement) -> Table:
             )
             for row in starts(measurement)
         ),
-        f"Cold means: {meaning}." if isinstance(meaning, str) and meaning else "",
+        (f"Cold means: {meaning}. " if isinstance(meaning, str) and meaning else "")
+        + "Triton's kernels are in the compile cache too: a server builds some of them in every mode.",
     )
 
 

@@ -104,8 +104,14 @@ def test_offline_from_a_folder_of_wheels_and_then_for_another_device(make, wheel
     assert made["installed"] == LISTS["gpu"]
     site = next((tmp_path / "home/venv/lib").glob("python*/site-packages"))
     assert list((site / "__pycache__").glob("vllm.*.pyc"))
-    assert (Path(made["agent"]) / "probe_agent/__init__.py").exists()
+    current = tmp_path / "home/agent/current"
+    assert (current / "probe_agent/__init__.py").exists()
+    assert current.resolve() == Path(made["agent"])
     assert make(device="gpu", wheels=str(wheels))["changed"] is False
+    current.unlink()
+    current.symlink_to("probe_agent-0")
+    assert make(device="gpu", wheels=str(wheels))["changed"] is True
+    assert current.resolve() == Path(made["agent"])
 
     told = make(device="cpu", wheels=str(wheels), check=True)
     assert (told["changed"], told["installed"]) == (True, LISTS["cpu"])

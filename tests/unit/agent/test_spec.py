@@ -75,6 +75,13 @@ def test_gpus_are_named_as_nvidia_smi_does(gpus):
     schema.check("spec", found.to_json())
 
 
+@pytest.mark.parametrize("flag", ["-O3", "-O", "-cc.mode=3", "--compilation-config={}", "--optimization-level"])
+def test_flags_that_say_what_is_compiled_go_with_that_mode_alone(flag):
+    with pytest.raises(ValueError, match="goes with probe_server_mode compiled alone"):
+        spec.parse({"server_flags": [flag]})
+    assert spec.parse({"server_flags": [flag], "server_mode": "compiled"}).server_flags == (flag,)
+
+
 def test_all_gpus_and_one_more_make_no_sense():
     with pytest.raises(ValueError, match="probe_gpus has all, and must be all, or"):
         spec.parse({"gpus": ["all", "1"]})
@@ -95,6 +102,7 @@ def test_a_hub_id_at_a_pinned_commit_is_taken():
         ("--trust-re=true", "--trust-remote-code"),
         ("--config", "--config"),
         ("--hf-token", "--hf-token"),
+        ("--enforce-eager", "--enforce-eager"),
     ],
 )
 def test_flags_that_would_open_the_server_or_run_foreign_code_are_refused(flag, barred):
@@ -103,7 +111,7 @@ def test_flags_that_would_open_the_server_or_run_foreign_code_are_refused(flag, 
 
 
 def test_other_flags_are_the_operators_own():
-    flags = ["-O3", "--tensor-parallel-size", "2", "--hf-overrides={}", "--quantization=fp8", "--"]
+    flags = ["--tensor-parallel-size", "2", "--hf-overrides={}", "--quantization=fp8", "--"]
     assert spec.parse({"server_flags": flags}).server_flags == tuple(flags)
 
 

@@ -90,7 +90,8 @@ def test_several_tokens_in_one_chunk_are_counted_by_the_server():
         b'data: {"choices":[],"usage":{"completion_tokens":5}}\n\n',
     )
     found = times(stream, 0.0)
-    assert (found["chunks"], found["output_tokens"], found["tpot_s"]) == (2, 5, 0.25)
+    assert (found["chunks"], found["output_tokens"]) == (2, 5)
+    assert found["tpot_s"] is None  # one token may have come first, or four
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,28 @@ def test_commands_repeat_what_was_asked_for(make_run, gpu_document):
     assert "--batch-requests" not in asked["batching"]  # as by default
 
 
+def test_servers_by_hand_run_the_model_as_the_measured_ones_did(make_run, gpu_document):
+    gpu_document["fingerprint"]["probe"] = {
+        "server_flags": ["--tensor-parallel-size", "2", "; reboot"],
+        "batch_requests": 32,
+        "concurrencies": [1, 256],
+    }
+    found = commands(written(make_run({"n": {"result": gpu_document}})))
+    assert any("--server-flag=--tensor-parallel-size --server-flag=2" in line for line in found)
+    by_hand = [line for line in found if "api_server" in line]
+    for line in by_hand:
+        assert """"cudagraph_capture_sizes": [1, 32, 256]}'""" in line
+        assert line.endswith(" --tensor-parallel-size 2 $'\\x3b reboot'")
+    sized = [row["kv_bytes"] for row in gpu_document["probes"]["kv"]["samples"] if row["kind"] == "footprint"]
+    assert any(f"--kv-cache-memory-bytes {sized[0]} " in line for line in by_hand)
+
+
+@pytest.mark.parametrize("lie", [["; reboot"], None])
+def test_sizes_that_are_no_numbers_reach_no_command(make_run, gpu_document, lie):
+    gpu_document["fingerprint"]["probe"] = {"batch_requests": 32, "concurrencies": lie}
+    assert "reboot" not in written(make_run({"n": {"result": gpu_document}}))
+
+
 def test_a_changed_setting_can_be_set_by_hand_and_a_levers_is_put_back(make_run, document):
     before = json.loads(json.dumps(document))
     before["host_memory"]["thp"]["enabled"], document["host_memory"]["thp"]["enabled"] = "never", "madvise"

@@ -36,6 +36,11 @@ def test_every_server_probe_has_its_section(host, gpu_document):
     assert anchors[3:] == ["allocators", "serving", "kv", "batching", "curves", "bandwidth", "pressure", "environment"]
 
 
+def test_a_server_that_captured_no_graphs_is_not_said_to_have_used_them(host, gpu_document):
+    note = serving.section(host(gpu_document)).tables[0].note
+    assert note.endswith("was to decode with CUDA graphs, and captured none: it ran the model step by step.")
+
+
 @pytest.mark.parametrize(
     ("mode", "said"),
     [
@@ -46,7 +51,9 @@ def test_every_server_probe_has_its_section(host, gpu_document):
     ],
 )
 def test_the_page_says_how_the_server_ran_the_model(host, gpu_document, mode, said):
-    gpu_document["probes"]["serving"]["evidence"]["mode"] = mode
+    probe = gpu_document["probes"]["serving"]
+    probe["evidence"]["mode"] = mode
+    probe["samples"][0]["timeline"]["phases"].append({"at_s": 19.5, "phase": "cuda_graphs"})
     note = serving.section(host(gpu_document)).tables[0].note
     assert note.endswith(said or "unless the server's clock is named.")
 
@@ -207,7 +214,17 @@ def test_curves_stand_beside_their_base(host, gpu_document):
         "and a whole request takes 1.00 times as long as beside none (medians).",
     ]
     busy = shown(curves.section(found), "Beside busy Python threads in the client's process")
-    assert busy[-1] == ["4", "3", "10.0", "5.00", "36.0", "3.00", "200", "1.00"]
+    assert busy[-1] == ["4", "3", "10.0", "5.00", "10.0", "36.0", "3.00", "36.0", "200", "1.00", "200"]
+
+
+def test_the_rate_of_tokens_that_came_together_is_not_told(host, gpu_document):
+    rows = gpu_document["probes"]["curves"]["samples"]
+    for row in rows:
+        if row["curve"] == "prompt_length" and row["prompt_tokens"] == 8192:
+            row["chunks"] -= 3
+    section = curves.section(host(gpu_document))
+    rates = column(section, "First token against prompt length, one request at a time", "Decode")
+    assert rates[-1] == "–" != rates[0]
 
 
 def test_a_curve_without_its_base_compares_nothing(host, gpu_document):
