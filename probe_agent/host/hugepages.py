@@ -112,7 +112,8 @@ def plan(wanted: list[PoolWish], persists: bool, merges: bool = False, root: Pat
     if merges:
         owned.update(tuned_merge.file("hugepages", [by_sysctl[wish.path] or wish for wish in kept]))
     planned = tuning.plan(wished, owned, persists, root)
-    return replace(planned, changes=[_spared(change, found) for change in planned.changes])
+    spared = [_spared(change, found) for change in planned.changes]
+    return replace(planned, changes=[change for change in spared if change.after != change.before])
 
 
 def wishes(
@@ -155,14 +156,14 @@ def await_boot(rows: list[tuning.Row], wanted: list[PoolWish]) -> list[tuning.Ro
     ]
 
 
-def in_use(pool: Pool) -> int:
-    """Return the pages that processes hold or have been promised."""
-    return pool.total - pool.free + (pool.reserved or 0)
+def held(pool: Pool) -> int:
+    """Return the pages that processes hold or have been promised, less those they got as surplus."""
+    return pool.total - pool.free + (pool.reserved or 0) - pool.surplus
 
 
 def _spared(change: Change, found: list[Pool]) -> Change:
     """Shrink a pool no further than to the pages in use."""
-    used = next((in_use(pool) for pool in found if pool.path == change.path), 0)
+    used = next((held(pool) for pool in found if pool.path == change.path), 0)
     return replace(change, after=str(max(int(change.after), used)))
 
 
