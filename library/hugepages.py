@@ -116,7 +116,8 @@ def main() -> None:
     unpersisted = persist.missing() if module.params["persist"] else ""
     try:
         held = None if module.check_mode else lock.to_tune()  # noqa: F841 - until the module ends
-        found, default_kb = sources.read(), meminfo.default_page_kb()
+        default_kb = meminfo.default_page_kb()
+        found = boot.claim(sources.read(), default_kb)
         merges = module.params["tuned"] == "merge" and tuned.state().active
         plan = hugepages.plan(wanted, persists=module.params["persist"] and not unpersisted, merges=merges)
         tuning.refuse_a_fight(plan, found, default_kb, merges)

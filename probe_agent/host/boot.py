@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
-from . import snapshot
+from . import cmdline, snapshot
 from .files import FileChange
+from .source import File, Source
 
 GRUB_FILE = "etc/default/grub.d/zz-stethos.cfg"
 GRUBBY = "usr/sbin/grubby"  # the RHEL family, whose GRUB reads no drop-ins
@@ -24,13 +27,37 @@ def owed(words: str, run: Run, root: Path = Path("/")) -> bool:
     if not words or not has_grubby(root):
         return False
     _, out, _ = run([f"/{GRUBBY}", "--info=DEFAULT"])
-    return words not in out
+    return not any(_holds(line, words) for line in re.findall(r'^args="(.*)"$', out, re.MULTILINE))
+
+
+def _holds(line: str, words: str) -> bool:
+    """Tell whether `line` has the words, whole and one after the other: hugepages= belongs to the size before it."""
+    return f" {' '.join(words.split())} " in f" {' '.join(line.split())} "
 
 
 def add(words: str, run: Run, root: Path = Path("/")) -> None:
     """Add `words` for every kernel, recorded for rollback first. Raises ValueError when grubby fails."""
-    snapshot.record("boot words", "grubby", "", words, root, settled=True)
+    snapshot.record("boot words", "grubby", "", words, root)
     _checked([f"/{GRUBBY}", "--update-kernel=ALL", f"--args={words}"], run)
+    snapshot.record("boot words", "grubby", "", words, root, settled=True)
+
+
+def claim(found: list[Source], default_kb: int | None, root: Path = Path("/")) -> list[Source]:
+    """Return the sources with those marked as ours that came by grubby, which puts our words among others'."""
+    entry = next((entry for entry in snapshot.read(root) if entry.kind == "boot words"), None)
+    if entry is None:
+        return found
+    words = [cmdline.Word(word, File(GRUBBY), 0) for word in cmdline.split(entry.wrote)]
+    told = {row.setting: row.value for row in cmdline.read(words, "boot loader", default_kb)}
+
+    def ours(source: Source) -> bool:
+        if source.kind != "boot loader" or source.setting not in told:
+            return False
+        return (
+            source.value == told[source.setting] or not entry.settled
+        )  # cut short, it may be an earlier value of ours
+
+    return [replace(source, ours=True) if ours(source) else source for source in found]
 
 
 def removal(words: str) -> list[str]:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from probe_agent.host import boot, snapshot
+from probe_agent.host import boot, files, hugepages, snapshot, sources, tuning
 from probe_agent.host.files import FileChange
+from probe_agent.host.hugepages import PoolWish
 
 WORDS = "hugepagesz=1048576K hugepages=2"
 
@@ -32,6 +33,11 @@ def test_words_are_owed_until_grubby_has_them(root):
     assert boot.owed(WORDS, Grubby(), root)
     assert not boot.owed(WORDS, Grubby(f"ro {WORDS} quiet"), root)
     assert not boot.owed("", Grubby(), root)
+
+
+@pytest.mark.parametrize("arguments", [f"{WORDS}0", "hugepages=2 hugepagesz=1048576K", f"x{WORDS}"])
+def test_words_are_owed_where_only_others_like_them_are(root, arguments):
+    assert boot.owed(WORDS, Grubby(arguments), root)
 
 
 def test_without_grubby_nothing_is_owed_of_it(tmp_path):
@@ -68,3 +74,56 @@ def test_the_configuration_is_renewed_only_for_our_file(monkeypatch):
     monkeypatch.setattr(boot, "COMMANDS", (["/nowhere/update-grub"],))
     with pytest.raises(ValueError, match="add its words to the kernel command line by hand"):
         boot.renew([FileChange(boot.GRUB_FILE, None, "")], run)
+
+
+LARGE = "sys/kernel/mm/hugepages/hugepages-1048576kB/"
+COUNTS = ("nr_hugepages", "free_hugepages", "surplus_hugepages", "resv_hugepages", "nr_overcommit_hugepages")
+ENTRY = "boot/loader/entries/1.conf"
+
+
+@pytest.fixture
+def booted(fake_root):
+    """Return a function that makes a node booted with our WORDS: 2 pages of 1 GiB, as this boot's command line says."""
+
+    def make(files):
+        memory = {"proc/meminfo": "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\nHugepagesize: 2048 kB\n"}
+        counts = {f"{LARGE}{name}": "0\n" for name in COUNTS} | {f"{LARGE}nr_hugepages": "2\n"}
+        return fake_root({**memory, **counts, "proc/cmdline": f"ro quiet {WORDS}\n", **files})
+
+    return make
+
+
+def refuse_a_fight(root, pages):
+    """As the module does it. Returns the plan."""
+    plan = hugepages.plan([PoolWish(size_kb=1 << 20, count=pages, at_boot=True)], persists=True, root=root)
+    tuning.refuse_a_fight(plan, boot.claim(sources.read(root, uname="Linux x86_64"), 2048, root), 2048)
+    return plan
+
+
+def test_the_pool_at_boot_can_be_changed_and_waits_for_the_boot_in_peace(booted):
+    root = booted({boot.GRUB_FILE: f'{files.MARK}\nGRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {WORDS}"\n'})
+    for change in refuse_a_fight(root, 3).files:
+        files.write(change, root)
+    assert refuse_a_fight(root, 3).files == []  # though this boot's command line still says 2
+
+
+def test_the_pool_at_boot_can_be_changed_where_grubby_wrote_it(booted):
+    root = booted({boot.GRUBBY: "", ENTRY: f"title Linux\noptions ro {WORDS}\n"})
+    boot.add(WORDS, Grubby(), root)
+    refuse_a_fight(root, 3)
+    with pytest.raises(ValueError, match="grubby failed"):
+        boot.add(WORDS.replace("=2", "=3"), Grubby(code=1), root)
+    refuse_a_fight(root, 3)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        (ENTRY, f"options ro {WORDS}\n"),
+        ("etc/default/grub", f'GRUB_CMDLINE_LINUX="{WORDS}"\n'),
+        ("etc/hostname", "node1\n"),  # the words come from where we cannot look
+    ],
+)
+def test_words_of_somebody_else_are_refused(booted, place, text):
+    with pytest.raises(ValueError, match=rf"hugepages_pools\[0\] is 3, but .*/{LARGE}nr_hugepages to 2"):
+        refuse_a_fight(booted({place: text}), 3)
