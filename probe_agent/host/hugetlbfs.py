@@ -113,6 +113,11 @@ WantedBy=local-fs.target
     return OwnedFile(f"{UNITS}/{unit}", body)
 
 
+def enabled(unit: str, root: Path = Path("/")) -> bool:
+    """Tell whether each boot starts the unit."""
+    return os.path.lexists(root / UNITS / "local-fs.target.wants" / unit)
+
+
 def row(wish: MountWish, found: list[Mount], default_kb: int | None, persisted: bool | None, skipped: str) -> Row:
     """Return how the wish stands, given all mounts."""
     size_kb = wish.size_kb or default_kb
