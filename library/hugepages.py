@@ -122,18 +122,18 @@ def main() -> None:
         plan = hugepages.plan(wanted, persists=module.params["persist"] and not unpersisted, merges=merges)
         tuning.refuse_a_fight(plan, found, default_kb, merges)
         words = hugepages.boot_words(wanted, default_kb) if plan.persists else ""
-        words_owed = boot.owed(words, module.run_command)
+        untold = boot_owed = boot.owed(words, plan.files, module.run_command)
         if not module.check_mode:
             plan = tuning.carry_out(plan, write=hugepages.grant)
-            boot.renew(plan.files, module.run_command)
-            if words_owed:
-                boot.add(words, module.run_command)
+            if boot_owed:
+                boot.tell(words, module.run_command)
+            untold = boot.owed(words, [], module.run_command)
             if merges and tuned_merge.owed("hugepages"):
                 tuned_merge.activate("hugepages", module.run_command)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
 
-    stands = hugepages.await_boot(tuning.rows(plan, found, default_kb), wanted)
+    stands = hugepages.await_boot(tuning.rows(plan, found, default_kb), wanted, untold)
     actual = {row.path: row for row in stands}
     rows = [
         {
@@ -150,7 +150,7 @@ def main() -> None:
         "reboot_required": any(row.pending_reboot for row in stands),
         "not_persisted": unpersisted,
     }
-    result["changed"] |= words_owed
+    result["changed"] |= boot_owed
     for variable, reason in result["skipped_settings"].items():
         module.warn(f"{variable} is skipped: {reason}")
     for row in rows:

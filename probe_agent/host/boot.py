@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
-from . import cmdline, snapshot
+from . import cmdline, snapshot, source
 from .files import FileChange
 from .source import File, Source
 
 GRUB_FILE = "etc/default/grub.d/zz-stethos.cfg"
 GRUBBY = "usr/sbin/grubby"  # the RHEL family, whose GRUB reads no drop-ins
 COMMANDS = (["/usr/sbin/update-grub"], ["/usr/sbin/grub2-mkconfig", "-o", "/boot/grub2/grub.cfg"])  # Debian, SUSE
+MENUS = ("boot/grub/grub.cfg", "boot/grub2/grub.cfg")  # what they write
 
 Run = Callable[[list], tuple]  # takes a command, returns status, output and errors
 
@@ -22,12 +23,23 @@ def has_grubby(root: Path = Path("/")) -> bool:
     return (root / GRUBBY).exists()
 
 
-def owed(words: str, run: Run, root: Path = Path("/")) -> bool:
-    """Return whether grubby has still to be told `words`."""
-    if not words or not has_grubby(root):
+def owed(words: str, changes: list[FileChange], run: Run, root: Path = Path("/")) -> bool:
+    """Return whether the boot loader has still to be told: it lacks `words`, or our drop-in is among `changes`."""
+    if not has_grubby(root):
+        return any(change.path == GRUB_FILE for change in changes) or menu_lacks(words, root)
+    if not words:
         return False
     _, out, _ = run([f"/{GRUBBY}", "--info=DEFAULT"])
     return not any(_holds(line, words) for line in re.findall(r'^args="(.*)"$', out, re.MULTILINE))
+
+
+def menu_lacks(words: str, root: Path = Path("/")) -> bool:
+    """Tell whether GRUB's menu, made from its defaults, starts kernels and none with `words`."""
+    if not words or has_grubby(root):
+        return False
+    found = [source.load(path, root) for path in MENUS]
+    starts = [line for file in found if file for line in file.lines if line.lstrip().startswith("linux")]
+    return bool(starts) and not any(_holds(line, words) for line in starts)
 
 
 def _holds(line: str, words: str) -> bool:
@@ -35,8 +47,14 @@ def _holds(line: str, words: str) -> bool:
     return f" {' '.join(words.split())} " in f" {' '.join(line.split())} "
 
 
-def add(words: str, run: Run, root: Path = Path("/")) -> None:
-    """Add `words` for every kernel, recorded for rollback first. Raises ValueError when grubby fails."""
+def tell(words: str, run: Run, root: Path = Path("/")) -> None:
+    """Have the next boots get `words`; what grubby is told is recorded for rollback first.
+
+    Raises ValueError when the program for it fails or is not there.
+    """
+    if not has_grubby(root):
+        renew(run)
+        return
     snapshot.record("boot words", "grubby", "", words, root)
     _checked([f"/{GRUBBY}", "--update-kernel=ALL", f"--args={words}"], run)
     snapshot.record("boot words", "grubby", "", words, root, settled=True)
@@ -65,13 +83,8 @@ def removal(words: str) -> list[str]:
     return [f"/{GRUBBY}", "--update-kernel=ALL", f"--remove-args={words}"]
 
 
-def renew(changes: list[FileChange], run: Run) -> None:
-    """Turn GRUB's defaults into its configuration, when our drop-in is among `changes`.
-
-    Raises ValueError when the program for it fails or is not there.
-    """
-    if not any(change.path == GRUB_FILE for change in changes):
-        return
+def renew(run: Run) -> None:
+    """Turn GRUB's defaults into its menu. Raises ValueError when the program for it fails or is not there."""
     command = next((command for command in COMMANDS if Path(command[0]).exists()), None)
     if command is None:
         raise ValueError(

@@ -147,13 +147,18 @@ def wishes(
     return named
 
 
-def await_boot(rows: list[tuning.Row], wanted: list[PoolWish]) -> list[tuning.Row]:
-    """Return the rows with those marked whose pool the next boot brings: that is no deviation."""
+def await_boot(rows: list[tuning.Row], wanted: list[PoolWish], untold: bool = False) -> list[tuning.Row]:
+    """Return the rows with those marked whose pool the next boot brings: that is no deviation.
+
+    It brings none where the boot loader is `untold`.
+    """
     at_boot = {f"hugepages_pools[{number}]" for number, wish in enumerate(wanted) if wish.at_boot}
-    return [
-        replace(row, pending_reboot=row.variable in at_boot and bool(row.persisted) and row.actual != row.desired)
-        for row in rows
-    ]
+    return [_awaiting(row, untold) if row.variable in at_boot else row for row in rows]
+
+
+def _awaiting(row: tuning.Row, untold: bool) -> tuning.Row:
+    persisted = row.persisted and not untold
+    return replace(row, persisted=persisted, pending_reboot=bool(persisted) and row.actual != row.desired)
 
 
 def held(pool: Pool) -> int:

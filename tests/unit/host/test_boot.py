@@ -30,23 +30,23 @@ def root(tmp_path):
 
 
 def test_words_are_owed_until_grubby_has_them(root):
-    assert boot.owed(WORDS, Grubby(), root)
-    assert not boot.owed(WORDS, Grubby(f"ro {WORDS} quiet"), root)
-    assert not boot.owed("", Grubby(), root)
+    assert boot.owed(WORDS, [], Grubby(), root)
+    assert not boot.owed(WORDS, [], Grubby(f"ro {WORDS} quiet"), root)
+    assert not boot.owed("", [], Grubby(), root)
 
 
 @pytest.mark.parametrize("arguments", [f"{WORDS}0", "hugepages=2 hugepagesz=1048576K", f"x{WORDS}"])
 def test_words_are_owed_where_only_others_like_them_are(root, arguments):
-    assert boot.owed(WORDS, Grubby(arguments), root)
+    assert boot.owed(WORDS, [], Grubby(arguments), root)
 
 
 def test_without_grubby_nothing_is_owed_of_it(tmp_path):
-    assert not boot.owed(WORDS, Grubby(), tmp_path)
+    assert not boot.owed(WORDS, [], Grubby(), tmp_path)
 
 
 def test_words_are_added_and_recorded_for_rollback(root):
     grubby = Grubby()
-    boot.add(WORDS, grubby, root)
+    boot.tell(WORDS, grubby, root)
     assert grubby.calls == [["/usr/sbin/grubby", "--update-kernel=ALL", f"--args={WORDS}"]]
     [entry] = snapshot.read(root)
     assert (entry.kind, entry.wrote) == ("boot words", WORDS)
@@ -56,24 +56,47 @@ def test_words_are_added_and_recorded_for_rollback(root):
 
 def test_a_failing_grubby_is_said(root):
     with pytest.raises(ValueError, match="grubby failed: no permission"):
-        boot.add(WORDS, Grubby(code=1), root)
+        boot.tell(WORDS, Grubby(code=1), root)
 
 
-def test_the_configuration_is_renewed_only_for_our_file(monkeypatch):
-    calls = []
+class Grub:
+    """Makes the menu from what our drop-in says, unless it fails."""
 
-    def run(command):
-        calls.append(command)
-        return 0, "", ""
+    def __init__(self, root):
+        self.menu, self.code = root / "boot/grub/grub.cfg", 0
 
+    def __call__(self, command):
+        if not self.code:
+            self.menu.write_text(MENU.format(f" {WORDS}"))
+        return self.code, "", "no space left"
+
+
+MENU = "menuentry Debian {{\n\tlinux\t/boot/vmlinuz root=/dev/vda1 ro {} quiet\n\tinitrd /boot/initrd.img\n}}\n"
+
+
+def test_the_menu_is_made_until_it_has_our_words(fake_root, monkeypatch):
     monkeypatch.setattr(boot, "COMMANDS", (["/bin/true"],))
-    boot.renew([FileChange("etc/other", None, "")], run)
-    assert calls == []
-    boot.renew([FileChange(boot.GRUB_FILE, None, "")], run)
-    assert calls == [["/bin/true"]]
+    root = fake_root({"boot/grub/grub.cfg": MENU.format("")})
+    grub = Grub(root)
+    grub.code = 1
+    with pytest.raises(ValueError, match="true failed: no space left"):
+        boot.tell(WORDS, grub, root)
+    grub.code = 0
+    assert boot.owed(WORDS, [], grub, root)  # though the file is as it should be
+    boot.tell(WORDS, grub, root)
+    assert not boot.owed(WORDS, [], grub, root)
+
+
+def test_the_menu_is_made_anew_for_our_file_alone(tmp_path):
+    assert boot.owed("", [FileChange(boot.GRUB_FILE, "", None)], None, tmp_path)
+    assert not boot.owed("", [FileChange("etc/other", None, "")], None, tmp_path)
+    assert not boot.owed(WORDS, [], None, tmp_path)  # no menu to read
+
+
+def test_a_node_without_a_program_for_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(boot, "COMMANDS", (["/nowhere/update-grub"],))
     with pytest.raises(ValueError, match="add its words to the kernel command line by hand"):
-        boot.renew([FileChange(boot.GRUB_FILE, None, "")], run)
+        boot.tell(WORDS, None, tmp_path)
 
 
 LARGE = "sys/kernel/mm/hugepages/hugepages-1048576kB/"
@@ -109,10 +132,10 @@ def test_the_pool_at_boot_can_be_changed_and_waits_for_the_boot_in_peace(booted)
 
 def test_the_pool_at_boot_can_be_changed_where_grubby_wrote_it(booted):
     root = booted({boot.GRUBBY: "", ENTRY: f"title Linux\noptions ro {WORDS}\n"})
-    boot.add(WORDS, Grubby(), root)
+    boot.tell(WORDS, Grubby(), root)
     refuse_a_fight(root, 3)
     with pytest.raises(ValueError, match="grubby failed"):
-        boot.add(WORDS.replace("=2", "=3"), Grubby(code=1), root)
+        boot.tell(WORDS.replace("=2", "=3"), Grubby(code=1), root)
     refuse_a_fight(root, 3)
 
 

@@ -154,6 +154,9 @@ def test_a_pool_that_waits_for_the_boot_is_no_deviation():
     [waiting] = hugepages.await_boot([row], [PoolWish(count=4, at_boot=True)])
     assert waiting.pending_reboot
     assert waiting.deviation == ""
+    [untold] = hugepages.await_boot([row], [PoolWish(count=4, at_boot=True)], untold=True)
+    assert not untold.pending_reboot
+    assert untold.deviation
 
 
 def test_arm64_with_base_pages_of_64_kib_has_its_own_sizes(fake_root):
