@@ -116,23 +116,24 @@ def main() -> None:
     unpersisted = persist.missing() if module.params["persist"] else ""
     try:
         held = None if module.check_mode else lock.to_tune()  # noqa: F841 - until the module ends
-        found, default_kb = sources.read(), meminfo.default_page_kb()
+        default_kb = meminfo.default_page_kb()
+        found = boot.claim(sources.read(), default_kb)
         merges = module.params["tuned"] == "merge" and tuned.state().active
         plan = hugepages.plan(wanted, persists=module.params["persist"] and not unpersisted, merges=merges)
         tuning.refuse_a_fight(plan, found, default_kb, merges)
         words = hugepages.boot_words(wanted, default_kb) if plan.persists else ""
-        words_owed = boot.owed(words, module.run_command)
+        untold = boot_owed = boot.owed(words, plan.files, module.run_command)
         if not module.check_mode:
             plan = tuning.carry_out(plan, write=hugepages.grant)
-            boot.renew(plan.files, module.run_command)
-            if words_owed:
-                boot.add(words, module.run_command)
+            if boot_owed:
+                boot.tell(words, module.run_command)
+            untold = boot.owed(words, [], module.run_command)
             if merges and tuned_merge.owed("hugepages"):
                 tuned_merge.activate("hugepages", module.run_command)
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
 
-    stands = hugepages.await_boot(tuning.rows(plan, found, default_kb), wanted)
+    stands = hugepages.await_boot(tuning.rows(plan, found, default_kb), wanted, untold)
     actual = {row.path: row for row in stands}
     rows = [
         {
@@ -149,7 +150,7 @@ def main() -> None:
         "reboot_required": any(row.pending_reboot for row in stands),
         "not_persisted": unpersisted,
     }
-    result["changed"] |= words_owed
+    result["changed"] |= boot_owed
     for variable, reason in result["skipped_settings"].items():
         module.warn(f"{variable} is skipped: {reason}")
     for row in rows:

@@ -109,13 +109,15 @@ def mount(module: AnsibleModule, path: str, options: str, unit: str) -> None:
         checked(module, ["mount", "-t", "hugetlbfs", "-o", options, "none", path])
 
 
-def enable(module: AnsibleModule, change: files.FileChange) -> None:
-    """Write the unit and have it mounted at each boot."""
-    unit = Path(change.path).name
-    files.write(change)
-    snapshot.record("unit", unit, "", "enabled")
-    checked(module, ["systemctl", "daemon-reload"])
-    checked(module, ["systemctl", "enable", "--quiet", unit])
+def enable(module: AnsibleModule, changes: list[files.FileChange], units: list[str]) -> None:
+    """Write the changes, and have the units mounted at each boot."""
+    for change in changes:
+        files.write(change)
+    if changes or units:
+        checked(module, ["systemctl", "daemon-reload"])
+    for unit in units:
+        snapshot.record("unit", unit, "", "enabled")
+        checked(module, ["systemctl", "enable", "--quiet", unit])
 
 
 def main() -> None:
@@ -133,31 +135,24 @@ def main() -> None:
         units = {wish.path: unit_of(module, wish.path) for wish in wishes} if persists else {}
         owned = [hugetlbfs.unit_file(wish, units[wish.path], default_kb) for wish in wishes if persists]
         plan = tuning.plan([], {file.path: file for file in owned}, persists)
+        disabled = [unit for unit in units.values() if not hugetlbfs.enabled(unit)]
         if not module.check_mode:
             for path, _ in owed:
                 make_folder(path)
-            for change in plan.files:
-                enable(module, change)
+            enable(module, plan.files, disabled)
             for path, options in owed:
                 mount(module, path, options, units.get(path, ""))
             found = mounts.read()
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
 
-    unwritten = {change.path for change in plan.files} if module.check_mode else set()
-    stands = [
-        hugetlbfs.row(
-            wish,
-            found,
-            default_kb,
-            f"{hugetlbfs.UNITS}/{units[wish.path]}" not in unwritten if persists else None,
-            skipped,
-        )
-        for wish in wishes
-    ]
+    unwritten = {Path(change.path).name for change in plan.files} if module.check_mode else set()
+    lasts = {path: unit not in unwritten and hugetlbfs.enabled(unit) for path, unit in units.items()}
+    stands = [hugetlbfs.row(wish, found, default_kb, lasts.get(wish.path), skipped) for wish in wishes]
     result = tuning.outcome(plan, stands)
-    result["changed"] = bool(owed or plan.files)
+    result["changed"] = bool(owed or plan.files or disabled)
     result["diff"]["after"] += "".join(f"{path} hugetlbfs {options}\n" for path, options in owed)
+    result["diff"]["after"] += "".join(f"{unit} enabled\n" for unit in disabled)
     result.update(mounted=[path for path, _ in owed], not_persisted=unpersisted)
     if not module.check_mode:  # read back
         absent = [row.deviation for row in stands if row.deviation]

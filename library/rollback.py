@@ -35,7 +35,7 @@ left:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.probe_agent.host import boot, files, hugetlbfs, knobs, loans, lock, snapshot
+from ansible.module_utils.probe_agent.host import boot, hugetlbfs, knobs, loans, lock, snapshot
 
 
 def run(module: AnsibleModule, command: list[str]) -> str:
@@ -79,7 +79,8 @@ def renew(module: AnsibleModule, removed: list[str]) -> None:
             folder.rmdir()
     if ours:
         module.run_command(["systemctl", "daemon-reload"])
-    boot.renew([files.FileChange(path, "", None) for path in removed], module.run_command)
+    if boot.GRUB_FILE in removed:
+        boot.renew(module.run_command)
 
 
 def now_there(step: snapshot.Undo) -> str:

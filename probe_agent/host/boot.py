@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
-from . import snapshot
+from . import cmdline, snapshot, source
 from .files import FileChange
+from .source import File, Source
 
 GRUB_FILE = "etc/default/grub.d/zz-stethos.cfg"
 GRUBBY = "usr/sbin/grubby"  # the RHEL family, whose GRUB reads no drop-ins
 COMMANDS = (["/usr/sbin/update-grub"], ["/usr/sbin/grub2-mkconfig", "-o", "/boot/grub2/grub.cfg"])  # Debian, SUSE
+MENUS = ("boot/grub/grub.cfg", "boot/grub2/grub.cfg")  # what they write
 
 Run = Callable[[list], tuple]  # takes a command, returns status, output and errors
 
@@ -19,18 +23,59 @@ def has_grubby(root: Path = Path("/")) -> bool:
     return (root / GRUBBY).exists()
 
 
-def owed(words: str, run: Run, root: Path = Path("/")) -> bool:
-    """Return whether grubby has still to be told `words`."""
-    if not words or not has_grubby(root):
+def owed(words: str, changes: list[FileChange], run: Run, root: Path = Path("/")) -> bool:
+    """Return whether the boot loader has still to be told: it lacks `words`, or our drop-in is among `changes`."""
+    if not has_grubby(root):
+        return any(change.path == GRUB_FILE for change in changes) or menu_lacks(words, root)
+    if not words:
         return False
     _, out, _ = run([f"/{GRUBBY}", "--info=DEFAULT"])
-    return words not in out
+    return not any(_holds(line, words) for line in re.findall(r'^args="(.*)"$', out, re.MULTILINE))
 
 
-def add(words: str, run: Run, root: Path = Path("/")) -> None:
-    """Add `words` for every kernel, recorded for rollback first. Raises ValueError when grubby fails."""
-    snapshot.record("boot words", "grubby", "", words, root, settled=True)
+def menu_lacks(words: str, root: Path = Path("/")) -> bool:
+    """Tell whether GRUB's menu, made from its defaults, starts kernels and none with `words`."""
+    if not words or has_grubby(root):
+        return False
+    found = [source.load(path, root) for path in MENUS]
+    starts = [line for file in found if file for line in file.lines if line.lstrip().startswith("linux")]
+    return bool(starts) and not any(_holds(line, words) for line in starts)
+
+
+def _holds(line: str, words: str) -> bool:
+    """Tell whether `line` has the words, whole and one after the other: hugepages= belongs to the size before it."""
+    return f" {' '.join(words.split())} " in f" {' '.join(line.split())} "
+
+
+def tell(words: str, run: Run, root: Path = Path("/")) -> None:
+    """Have the next boots get `words`; what grubby is told is recorded for rollback first.
+
+    Raises ValueError when the program for it fails or is not there.
+    """
+    if not has_grubby(root):
+        renew(run)
+        return
+    snapshot.record("boot words", "grubby", "", words, root)
     _checked([f"/{GRUBBY}", "--update-kernel=ALL", f"--args={words}"], run)
+    snapshot.record("boot words", "grubby", "", words, root, settled=True)
+
+
+def claim(found: list[Source], default_kb: int | None, root: Path = Path("/")) -> list[Source]:
+    """Return the sources with those marked as ours that came by grubby, which puts our words among others'."""
+    entry = next((entry for entry in snapshot.read(root) if entry.kind == "boot words"), None)
+    if entry is None:
+        return found
+    words = [cmdline.Word(word, File(GRUBBY), 0) for word in cmdline.split(entry.wrote)]
+    told = {row.setting: row.value for row in cmdline.read(words, "boot loader", default_kb)}
+
+    def ours(source: Source) -> bool:
+        if source.kind != "boot loader" or source.setting not in told:
+            return False
+        return (
+            source.value == told[source.setting] or not entry.settled
+        )  # cut short, it may be an earlier value of ours
+
+    return [replace(source, ours=True) if ours(source) else source for source in found]
 
 
 def removal(words: str) -> list[str]:
@@ -38,13 +83,8 @@ def removal(words: str) -> list[str]:
     return [f"/{GRUBBY}", "--update-kernel=ALL", f"--remove-args={words}"]
 
 
-def renew(changes: list[FileChange], run: Run) -> None:
-    """Turn GRUB's defaults into its configuration, when our drop-in is among `changes`.
-
-    Raises ValueError when the program for it fails or is not there.
-    """
-    if not any(change.path == GRUB_FILE for change in changes):
-        return
+def renew(run: Run) -> None:
+    """Turn GRUB's defaults into its menu. Raises ValueError when the program for it fails or is not there."""
     command = next((command for command in COMMANDS if Path(command[0]).exists()), None)
     if command is None:
         raise ValueError(

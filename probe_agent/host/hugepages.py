@@ -112,7 +112,8 @@ def plan(wanted: list[PoolWish], persists: bool, merges: bool = False, root: Pat
     if merges:
         owned.update(tuned_merge.file("hugepages", [by_sysctl[wish.path] or wish for wish in kept]))
     planned = tuning.plan(wished, owned, persists, root)
-    return replace(planned, changes=[_spared(change, found) for change in planned.changes])
+    spared = [_spared(change, found) for change in planned.changes]
+    return replace(planned, changes=[change for change in spared if change.after != change.before])
 
 
 def wishes(
@@ -146,23 +147,28 @@ def wishes(
     return named
 
 
-def await_boot(rows: list[tuning.Row], wanted: list[PoolWish]) -> list[tuning.Row]:
-    """Return the rows with those marked whose pool the next boot brings: that is no deviation."""
+def await_boot(rows: list[tuning.Row], wanted: list[PoolWish], untold: bool = False) -> list[tuning.Row]:
+    """Return the rows with those marked whose pool the next boot brings: that is no deviation.
+
+    It brings none where the boot loader is `untold`.
+    """
     at_boot = {f"hugepages_pools[{number}]" for number, wish in enumerate(wanted) if wish.at_boot}
-    return [
-        replace(row, pending_reboot=row.variable in at_boot and bool(row.persisted) and row.actual != row.desired)
-        for row in rows
-    ]
+    return [_awaiting(row, untold) if row.variable in at_boot else row for row in rows]
 
 
-def in_use(pool: Pool) -> int:
-    """Return the pages that processes hold or have been promised."""
-    return pool.total - pool.free + (pool.reserved or 0)
+def _awaiting(row: tuning.Row, untold: bool) -> tuning.Row:
+    persisted = row.persisted and not untold
+    return replace(row, persisted=persisted, pending_reboot=bool(persisted) and row.actual != row.desired)
+
+
+def held(pool: Pool) -> int:
+    """Return the pages that processes hold or have been promised, less those they got as surplus."""
+    return pool.total - pool.free + (pool.reserved or 0) - pool.surplus
 
 
 def _spared(change: Change, found: list[Pool]) -> Change:
     """Shrink a pool no further than to the pages in use."""
-    used = next((in_use(pool) for pool in found if pool.path == change.path), 0)
+    used = next((held(pool) for pool in found if pool.path == change.path), 0)
     return replace(change, after=str(max(int(change.after), used)))
 
 

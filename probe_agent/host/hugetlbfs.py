@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,10 @@ UNITS_KB = {"k": 1, "m": 1 << 10, "g": 1 << 20}
 
 @dataclass(frozen=True)
 class MountWish:
-    """A mount the operator asks for. `size_kb` None takes the kernel's default page size."""
+    """A mount the operator asks for. `path` is kept as the kernel lists it: `/mnt/huge/` as `/mnt/huge`.
+
+    `size_kb` None takes the kernel's default page size.
+    """
 
     path: str
     size_kb: int | None = None
@@ -25,6 +29,10 @@ class MountWish:
     uid: int | None = None
     gid: int | None = None
     limit_mb: int | None = None
+
+    def __post_init__(self) -> None:
+        one_root = re.sub("^/+", "/", self.path)  # normpath leaves two leading slashes
+        object.__setattr__(self, "path", os.path.normpath(one_root))
 
     def options(self, default_kb: int) -> str:
         """Return the text for `mount -o` (Documentation/admin-guide/mm/hugetlbpage.rst)."""
@@ -66,7 +74,7 @@ def plan(
         raise ValueError(f"hugetlbfs_mounts has size_kb {wish.size_kb} for {wish.path}, and must be one of {sizes}")
     if target.exists() and not target.is_dir():
         raise ValueError(f"hugetlbfs_mounts has path {wish.path}, which is a file, and must be a folder or absent")
-    here = [mount for mount in found if mount.target == wish.path.rstrip("/")]
+    here = [mount for mount in found if mount.target == wish.path]
     if not here:
         if target.is_dir() and any(target.iterdir()):
             raise ValueError(
@@ -103,6 +111,11 @@ Options={wish.options(default_kb)}
 WantedBy=local-fs.target
 """
     return OwnedFile(f"{UNITS}/{unit}", body)
+
+
+def enabled(unit: str, root: Path = Path("/")) -> bool:
+    """Tell whether each boot starts the unit."""
+    return os.path.lexists(root / UNITS / "local-fs.target.wants" / unit)
 
 
 def row(wish: MountWish, found: list[Mount], default_kb: int | None, persisted: bool | None, skipped: str) -> Row:

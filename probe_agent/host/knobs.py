@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ACTIVE = re.compile(r"\[([^\]]+)\]")
@@ -36,11 +36,18 @@ def parse(path: str, text: str) -> Knob:
 
 
 def read(path: str, root: Path = Path("/")) -> Knob | None:
-    """Return the knob, or None where this kernel (or this reader's rights) has no such file."""
+    """Return the knob, or None where this kernel (or this reader's rights) has no such file.
+
+    The value of a pool of huge pages is without its surplus, which the pool's file counts but a write does not set.
+    """
     try:
-        return parse(path, (root / path).read_text())
+        found = parse(path, (root / path).read_text())
+        surplus = (root / path).with_name("surplus_hugepages")
+        if path.endswith("/nr_hugepages") and surplus.exists():
+            return replace(found, value=str(int(found.value) - int(surplus.read_text())))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
+    return found
 
 
 def read_folder(folder: str, root: Path = Path("/")) -> dict[str, Knob]:

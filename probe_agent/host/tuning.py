@@ -109,9 +109,17 @@ def conflicts(wishes: list[Wish], found: list[Source], default_kb: int | None) -
     return [
         source
         for wish in wishes
-        for source in sources.for_setting(found, wish.path, default_kb)
-        if source.effective and not source.ours and source.value != wish.value
+        for source in _others(sources.for_setting(found, wish.path, default_kb))
+        if source.value != wish.value
     ]
+
+
+def _others(found: list[Source]) -> list[Source]:
+    """Return what is not ours. What this boot was given is past, where our words decide what the next one is given."""
+    others = [source for source in found if source.effective and not source.ours]
+    if any(source.kind == "boot loader" and source.effective and source.ours for source in found):
+        return [source for source in others if source.kind != "command line"]
+    return others
 
 
 def refuse_a_fight(planned: Plan, found: list[Source], default_kb: int | None, merges: bool = False) -> None:

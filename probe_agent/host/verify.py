@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import hugepages, hugetlbfs, meminfo, mounts, persist, thp, tuning
+from . import boot, hugepages, hugetlbfs, meminfo, mounts, persist, thp, tuning
 from .sources import Source
 
 
@@ -24,7 +24,8 @@ def rows(wanted: Wanted, found: list[Source]) -> list[tuning.Row]:
     persists, default_kb = wanted.persists and not persist.missing(), meminfo.default_page_kb()
     pools = [hugepages.PoolWish(**pool) for pool in wanted.pools]
     stands = tuning.rows(thp.plan(wanted.thp, persists), found, default_kb)
-    stands += hugepages.await_boot(tuning.rows(hugepages.plan(pools, persists), found, default_kb), pools)
+    untold = boot.menu_lacks(hugepages.boot_words(pools, default_kb))
+    stands += hugepages.await_boot(tuning.rows(hugepages.plan(pools, persists), found, default_kb), pools, untold)
     return stands + [_mount(hugetlbfs.MountWish(**wish), default_kb, persists, found) for wish in wanted.mounts]
 
 

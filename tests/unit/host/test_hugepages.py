@@ -2,7 +2,7 @@
 
 import pytest
 
-from probe_agent.host import hugepages
+from probe_agent.host import hugepages, snapshot, tuning
 from probe_agent.host.hugepages import NODES, POOLS, PoolWish
 from probe_agent.host.knobs import Change
 from probe_agent.host.tuning import Row
@@ -103,6 +103,31 @@ def test_shrinking_stops_at_the_pages_in_use(root):
     assert changes(root, PoolWish(count=0)) == [Change(SMALL, "512", "120")]
 
 
+@pytest.fixture
+def lent(root):
+    """512 pages, and 8 more that processes got by overcommit: nr_hugepages counts both. Nothing is free."""
+    for name, count in (("nr_hugepages", 520), ("surplus_hugepages", 8), ("free_hugepages", 0)):
+        (root / POOLS / "hugepages-2048kB" / name).write_text(f"{count}\n")
+    return root
+
+
+def test_surplus_pages_are_no_part_of_the_pool(lent):
+    planned = hugepages.plan([PoolWish(count=512)], persists=False, root=lent)
+    assert planned.changes == []
+    assert [row.deviation for row in tuning.rows(planned, [], 2048, lent)] == [""]
+    assert changes(lent, PoolWish(count=600)) == [Change(SMALL, "512", "600")]
+
+
+def test_a_pool_whose_pages_are_all_held_is_not_written(lent):
+    assert changes(lent, PoolWish(count=0)) == []
+
+
+def test_a_rollback_takes_surplus_pages_for_nobodys_change(lent):
+    snapshot.record("knob", SMALL, "0", "512", lent, settled=True)
+    [undo] = snapshot.plan_rollback(snapshot.read(lent), set(), lent)
+    assert (undo.change, undo.foreign) == (Change(SMALL, "512", "0"), "")
+
+
 def test_each_pool_is_persisted_where_its_kind_can_be(root):
     wishes = [
         PoolWish(count=8, overcommit=2),
@@ -129,6 +154,9 @@ def test_a_pool_that_waits_for_the_boot_is_no_deviation():
     [waiting] = hugepages.await_boot([row], [PoolWish(count=4, at_boot=True)])
     assert waiting.pending_reboot
     assert waiting.deviation == ""
+    [untold] = hugepages.await_boot([row], [PoolWish(count=4, at_boot=True)], untold=True)
+    assert not untold.pending_reboot
+    assert untold.deviation
 
 
 def test_arm64_with_base_pages_of_64_kib_has_its_own_sizes(fake_root):

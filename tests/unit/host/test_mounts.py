@@ -2,7 +2,7 @@
 
 import pytest
 
-from probe_agent.host import hugetlbfs, mounts
+from probe_agent.host import hugetlbfs, mounts, snapshot
 from probe_agent.host.hugetlbfs import MountWish
 
 MOUNTINFO = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -29,6 +29,15 @@ def test_reads_targets_types_and_options(found):
 
 def test_a_mount_that_is_there_owes_nothing(found, tmp_path):
     assert hugetlbfs.plan(found, MountWish("/mnt/huge"), SIZES, 2048, tmp_path) is None
+
+
+@pytest.mark.parametrize("path", ["/mnt/huge/", "//mnt//huge", "/mnt/./huge", "/mnt/other/../huge/"])
+def test_a_path_is_the_one_the_kernel_lists_however_it_is_written(found, tmp_path, path):
+    wish = MountWish(path)
+    assert hugetlbfs.plan(found, wish, SIZES, 2048, tmp_path) is None
+    assert hugetlbfs.row(wish, found, 2048, persisted=None, skipped="").deviation == ""
+    entry = snapshot.Entry("mount", wish.path, "", wish.options(2048), since="")
+    assert snapshot.plan_rollback([entry], {mount.target for mount in found})[0].gone
 
 
 def test_options_carry_the_whole_wish(found, tmp_path):
