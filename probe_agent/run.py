@@ -93,8 +93,9 @@ def _measure(
     deadline: float,
     clock: Clock,
 ) -> None:
-    os.environ.update(gpu.environment(gpu.choose(spec.gpus, gpu.listed(), os.environ.get(gpu.VISIBLE))))
-    result.describe(host_memory=state.read())
+    gpus = gpu.choose(spec.gpus, gpu.listed(), os.environ.get(gpu.VISIBLE))
+    os.environ.update(gpu.environment(gpus))
+    result.describe(gpus=gpus, host_memory=state.read())
     with clock.of(MODEL):
         model = _prepare(spec, deadline)
     result.describe(fingerprint=fingerprint.read(spec, model, result.document["host_memory"]["memory_total_mb"]))
