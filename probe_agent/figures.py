@@ -6,6 +6,7 @@ library alone, and a test holds the two together.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -30,12 +31,12 @@ MOVEMENTS = (
 DRIFT = "generation_rss_drift_mb"
 COLD = ("cold_", "read_cold_")  # figures that mean nothing where the page cache was not emptied
 TIMELESS = (DRIFT, "_rss_mb")  # figures that a busy node does not make worse
-NAMES = (
-    *(f"{cache}_{key}" for cache, keys in OF_LOADS.items() for key in keys),
-    *(f"{CONTROL}_{key}" for key in OF_PROCESSES),
-    *(f"{measure}_gib_per_s" for measure in MOVEMENTS),
-    DRIFT,
-)
+OF_PROBES = {
+    "load": tuple(f"{cache}_{key}" for cache, keys in OF_LOADS.items() for key in keys),
+    "allocator": tuple(f"{CONTROL}_{key}" for key in OF_PROCESSES),
+    "bandwidth": (*(f"{measure}_gib_per_s" for measure in MOVEMENTS), DRIFT),
+}
+NAMES = tuple(itertools.chain.from_iterable(OF_PROBES.values()))
 
 
 def of(result: dict[str, Any]) -> dict[str, float]:
@@ -43,12 +44,22 @@ def of(result: dict[str, Any]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in _values(result) if values}
 
 
+def expected(result: dict[str, Any]) -> list[str]:
+    """Return the figures of the probes that finished: those of one that did not are no loss of their own."""
+    finished = [names for probe, names in OF_PROBES.items() if _part(result, probe).get("status") == "ok"]
+    return list(itertools.chain.from_iterable(finished))
+
+
 def samples(result: dict[str, Any], probe: str) -> list[dict[str, Any]]:
-    return mappings(mapping(mapping(result.get("probes")).get(probe)).get("samples"))
+    return mappings(_part(result, probe).get("samples"))
 
 
 def evidence(result: dict[str, Any], probe: str) -> dict[str, Any]:
-    return mapping(mapping(mapping(result.get("probes")).get(probe)).get("evidence"))
+    return mapping(_part(result, probe).get("evidence"))
+
+
+def _part(result: dict[str, Any], probe: str) -> dict[str, Any]:
+    return mapping(mapping(result.get("probes")).get(probe))
 
 
 def _values(result: dict[str, Any]) -> Iterator[tuple[str, list[float]]]:

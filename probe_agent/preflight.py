@@ -47,6 +47,7 @@ def judge(
     return [
         *_probes(result),
         *_lost(result),
+        *failures(result, again),
         *_links(result),
         *_gpu_memory(result),
         *_page_cache(result),
@@ -112,6 +113,22 @@ def _lost(result: dict[str, Any]) -> Iterator[Finding]:
     gone = figures.evidence(result, "bandwidth").get("gpus_lost")
     for said in gone if isinstance(gone, list) else ():
         yield Finding("GPUs", UNFIT, _text(said))
+
+
+def failures(result: dict[str, Any], again: dict[str, Any] | None = None) -> Iterator[Finding]:
+    """Say what each GPU failed at in either run, once for each cause; and what failed without naming a GPU.
+
+    The figures are those of the GPUs that did their work: nothing else tells of one that does none.
+    """
+    causes: dict[tuple[str, str], list[str]] = {}
+    for run in filter(None, (result, again)):
+        for row in figures.samples(run, "bandwidth"):
+            if "error" in row:
+                cause = _text(row.get("gpu") or ""), _text(row["error"])
+                causes.setdefault(cause, []).append(_text(row.get("measure")))
+    for (gpu, error), measures in causes.items():
+        said = f"{', '.join(dict.fromkeys(measures))} failed: {error}"
+        yield Finding(f"work of {gpu}", UNFIT, said) if gpu else Finding("bandwidth", UNKNOWN, said)
 
 
 def _links(result: dict[str, Any]) -> Iterator[Finding]:
@@ -261,12 +278,24 @@ def figures_against(
         yield Finding("figures", UNKNOWN, "none could be held against the certificate")
     elif worse < judged:
         yield Finding("figures", FIT, f"{judged - worse} of {judged} are within their limits")
+    for name in _missing(result, certificate["limits"]):
+        yield Finding(name, UNKNOWN, "was certified, and its probe did not measure it here")
+
+
+def _missing(result: dict[str, Any], limits: dict[str, Any]) -> list[str]:
+    """Return the figures with a limit that this run should have and has not."""
+    found = figures.of(result)
+    limited = [name for name in figures.expected(result) if figure(mapping(limits.get(name)).get("limit")) is not None]
+    return [name for name in limited if name not in found and _means_something(result, name)]
 
 
 def _judged(result: dict[str, Any]) -> dict[str, float]:
     """Return the figures of a run that mean something."""
-    evicted = _evicted(result)
-    return {name: value for name, value in figures.of(result).items() if evicted or not name.startswith(figures.COLD)}
+    return {name: value for name, value in figures.of(result).items() if _means_something(result, name)}
+
+
+def _means_something(result: dict[str, Any], name: str) -> bool:
+    return _evicted(result) or not name.startswith(figures.COLD)
 
 
 def busy_with(result: dict[str, Any]) -> str:

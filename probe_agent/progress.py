@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .renewed import renewed
+
 # What `line` writes.
 LINE = re.compile(r"(?P<host>.+?): (?P<phase>\w+) (?P<number>\d+)/(?P<phases>\d+)(, (?P<doing>.+))?")
 LIMIT_BYTES = 8192  # what is read of a node's file
@@ -27,6 +29,8 @@ class Progress:
     an earlier run of the same `kind` in the same folder; without one, the steps to come are taken for as long as those
     done, once two of them are done and took about the same. `left_s` adds what the later phases took then. Neither is
     below nothing: what takes longer than it should is not about to end, it is unknown.
+
+    Whatever writes the file raises NotKept where that cannot be done.
     """
 
     def __init__(self, path: Path, phases: tuple[str, ...], kind: str) -> None:
@@ -92,9 +96,8 @@ class Progress:
             "took_s": self._took_s,
             "finished": finished,
         }
-        fresh = self.path.with_suffix(".new")
-        fresh.write_text(json.dumps(state))
-        fresh.replace(self.path)
+        with renewed(self.path) as fresh:
+            fresh.write_text(json.dumps(state))
 
 
 def earlier(path: Path, kind: str) -> dict[str, float]:

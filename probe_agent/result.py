@@ -12,6 +12,7 @@ from typing import Any
 
 from . import VERSION, schema
 from .clock import Clock, timing
+from .renewed import renewed
 from .spec import Spec
 
 WRITE_S = 1.0
@@ -23,7 +24,10 @@ def now() -> str:
 
 
 class ResultFile:
-    """The document and its file. Every probe asked for is in it from the start, as failed until it is not."""
+    """The document and its file. Every probe asked for is in it from the start, as failed until it is not.
+
+    Whatever writes the file raises NotKept where that cannot be done.
+    """
 
     def __init__(self, path: Path, spec: Spec) -> None:
         self.path, self._written = path, -math.inf
@@ -80,14 +84,8 @@ class ResultFile:
         self._write()
 
     def _write(self) -> None:
-        fresh = self.path.with_suffix(".new")
-        try:
-            with fresh.open("w") as stream:
-                json.dump(self.document, stream, indent=1)
-                stream.flush()
-                os.fsync(stream.fileno())
-            fresh.replace(self.path)
-            self._written = time.monotonic()
-        except OSError:
-            fresh.unlink(missing_ok=True)
-            raise
+        with renewed(self.path) as fresh, fresh.open("w") as stream:
+            json.dump(self.document, stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._written = time.monotonic()

@@ -46,12 +46,13 @@ def read(path: Path) -> dict[str, Any] | None:
 def kept(previous: dict[str, Any], document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the parts of `previous` that hold for `document`, a result whose probes are still to be measured.
 
-    They hold when the same was measured (fingerprint and label) on a node that is set up the same.
+    They hold when the same was measured (fingerprint and label) on the same GPUs of a node that is set up the same.
     """
     same = (
         previous["fingerprint"].get("id")
         and previous["fingerprint"]["id"] == document["fingerprint"]["id"]
         and previous["label"] == document["label"]
+        and _gpus(previous) == _gpus(document)
         and settings.values(_tuned(previous)) == settings.values(_tuned(document))
     )
     return {
@@ -59,6 +60,11 @@ def kept(previous: dict[str, Any], document: dict[str, Any]) -> dict[str, dict[s
         for name, part in previous["probes"].items()
         if same and name in document["probes"] and part["status"] == "ok"
     }
+
+
+def _gpus(document: dict[str, Any]) -> tuple[Any, Any]:
+    """Return which GPUs were asked for and which that were: an index is another GPU once one is hidden or replaced."""
+    return document["spec"].get("gpus"), document.get("gpus")
 
 
 def _tuned(document: dict[str, Any]) -> dict[str, Any]:

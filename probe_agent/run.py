@@ -23,6 +23,7 @@ from .engines.servers import Servers
 from .host import cgroup, loans, lock, state
 from .probes import allocator, bandwidth, batching, curves, kv, load, pressure, serving
 from .progress import Progress
+from .renewed import NotKept
 from .result import ResultFile
 from .spec import Spec
 
@@ -36,6 +37,7 @@ PROBES: dict[str, ModuleType] = {
     "curves": curves,
     "kv": kv,
 }
+FAILURES = (ProcessFailed, ValueError, OSError, subprocess.SubprocessError)  # of one probe; the others are measured
 
 
 class Stopped(BaseException):
@@ -57,12 +59,12 @@ def run(spec: Spec, out: Path) -> int:
             )
             try:
                 _measure(spec, previous, result, progress, deadline, clock)
-            except (Stopped, ProcessFailed, ValueError) as error:
+            except (Stopped, *FAILURES) as error:
                 result.fail_all(str(error))
                 _say(str(error))
             result.finish(clock)
             progress.finish()
-    except (OSError, Stopped, ValueError) as error:
+    except (NotKept, OSError, Stopped, ValueError) as error:
         _say(f"no result can be kept in {out}: {error}")
         return 1
     failed = {name: part["reason"] for name, part in result.document["probes"].items() if part["status"] == "failed"}
@@ -91,8 +93,9 @@ def _measure(
     deadline: float,
     clock: Clock,
 ) -> None:
-    os.environ.update(gpu.environment(gpu.choose(spec.gpus, gpu.listed(), os.environ.get(gpu.VISIBLE))))
-    result.describe(host_memory=state.read())
+    gpus = gpu.choose(spec.gpus, gpu.listed(), os.environ.get(gpu.VISIBLE))
+    os.environ.update(gpu.environment(gpus))
+    result.describe(gpus=gpus, host_memory=state.read())
     with clock.of(MODEL):
         model = _prepare(spec, deadline)
     result.describe(fingerprint=fingerprint.read(spec, model, result.document["host_memory"]["memory_total_mb"]))
@@ -114,18 +117,28 @@ def _measured(result: ResultFile, names: set[str], name: str) -> list[dict[str, 
 
 def _probe_all(bench: Bench, result: ResultFile, kept: set[str]) -> None:
     for name in [name for name in bench.spec.probes if name not in kept]:
-        probe, before = PROBES[name], bench.clock.read()
+        before = bench.clock.read()
         bench.progress.phase(name)
-        status, reason = "ok", ""
-        try:
-            for row in probe.rows(bench):
-                result.add(name, row)
-        except Skipped as why:
-            status, reason = "skipped", str(why)
-        except (ProcessFailed, ValueError) as why:
-            status, reason = "failed", str(why)
-        parts = {} if status == "skipped" else _conclusions(probe, bench, result.samples(name))
+        status, reason = _sampled(name, bench, result)
+        parts = {}
+        if status != "skipped":
+            try:
+                parts = _conclusions(PROBES[name], bench, result.samples(name))
+            except FAILURES as why:
+                status, reason = "failed", reason or str(why)  # the first reason is often that of the second
         result.close(name, status, reason, **parts, timing=timing(bench.clock.read(), before))
+
+
+def _sampled(name: str, bench: Bench, result: ResultFile) -> tuple[str, str]:
+    """Keep every row of a probe. Returns its status and the reason, should there be one."""
+    try:
+        for row in PROBES[name].rows(bench):
+            result.add(name, row)
+    except Skipped as why:
+        return "skipped", str(why)
+    except FAILURES as why:
+        return "failed", str(why)
+    return "ok", ""
 
 
 def _conclusions(probe: ModuleType, bench: Bench, samples: list[dict[str, Any]]) -> dict[str, Any]:

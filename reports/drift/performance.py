@@ -79,13 +79,7 @@ def findings(
     """Return what is worse. `raw` and `again` are results as the node wrote them, the second there in case of doubt."""
     busy, titles = preflight.busy_with(raw), {figure.name: figure for figure in known}
     found = {
-        each.subject: Finding(
-            PERFORMANCE,
-            DRIFTED if each.word == UNFIT else UNKNOWN,
-            each.subject,
-            each.sentence,
-            *(_shown(titles.get(each.subject))),
-        )
+        each.subject: _finding(each, titles.get(each.subject))
         for each in preflight.figures_against(raw, dict(certified.document), again)
         if each.word != preflight.FIT
     }
@@ -106,7 +100,13 @@ def findings(
             *_shown(figure),
             since=figure.trend.since or "",
         )
-    return list(found.values())
+    return [*(_finding(each) for each in preflight.failures(raw, again)), *found.values()]
+
+
+def _finding(judged: preflight.Finding, figure: Figure | None = None) -> Finding:
+    """Return what the agent's judgement found, as a finding of drift."""
+    word = DRIFTED if judged.word == UNFIT else UNKNOWN
+    return Finding(PERFORMANCE, word, judged.subject, judged.sentence, *_shown(figure))
 
 
 def _shown(figure: Figure | None) -> tuple[str | None, str | None, str | None]:

@@ -88,6 +88,67 @@ def test_a_gpu_that_does_not_answer_makes_a_node_unfit(result, certificate):
     assert judged(result, certificate) == (2, {"GPUs": said})
 
 
+COPIES = ("h2d_pinned", "d2h_pinned", "h2d_pageable", "d2h_pageable")
+
+
+def fail(result, measures, error="AcceleratorError: CUDA error: unspecified launch failure", **fields):
+    """Turn the rows of some measures into those of work that failed."""
+    for row in result["probes"]["bandwidth"]["samples"]:
+        if row["measure"] in measures:
+            row.update(bytes=None, error=error, **fields)
+
+
+def test_a_gpu_that_fails_its_work_is_unfit_beside_one_that_does_it(result, certificate):
+    broken = copy.deepcopy(result)
+    fail(broken, COPIES, gpu="GPU-broken")
+    broken["probes"]["bandwidth"]["samples"] += RESULT["probes"]["bandwidth"]["samples"]
+    code, said = judged(broken, certificate)
+    assert (code, list(said)) == (2, ["work of GPU-broken"])
+    assert said["work of GPU-broken"].endswith("failed: AcceleratorError: CUDA error: unspecified launch failure")
+    findings = preflight.judge(result, certificate, NOW, again=broken)  # of its figures, the sound GPU's are taken
+    assert preflight.exit_code(findings) == 2
+
+
+def test_each_cause_is_said_once(result):
+    fail(result, COPIES[:2])
+    fail(result, COPIES[2:], "OutOfMemoryError: CUDA out of memory")
+    found = [each.sentence for each in preflight.failures(result)]
+    assert found == [
+        "h2d_pinned, d2h_pinned failed: AcceleratorError: CUDA error: unspecified launch failure",
+        "h2d_pageable, d2h_pageable failed: OutOfMemoryError: CUDA out of memory",
+    ]
+
+
+def test_work_that_failed_on_no_gpu_in_particular_cannot_tell(result):
+    fail(result, ["first_touch"], "OSError: Cannot allocate memory")
+    code, said = judged(result)
+    assert (code, said["bandwidth"]) == (1, "first_touch failed: OSError: Cannot allocate memory")
+
+
+def test_a_certified_figure_that_is_missing_cannot_tell(result, certificate):
+    probe = result["probes"]["bandwidth"]
+    probe["samples"] = [row for row in probe["samples"] if row["measure"] not in COPIES]
+    missing = {f"{name}_gib_per_s": "was certified, and its probe did not measure it here" for name in COPIES}
+    assert judged(result, certificate) == (1, missing)
+    del certificate["limits"]["h2d_pinned_gib_per_s"]
+    assert judged(result, certificate)[1].keys() == missing.keys() - {"h2d_pinned_gib_per_s"}
+
+
+def test_a_figure_whose_probe_did_not_finish_is_not_missed_twice(result, certificate):
+    result["probes"]["bandwidth"].update(status="failed", reason="no room", samples=[], evidence={})
+    assert judged(result, certificate) == (1, {"probe bandwidth": "failed: no room"})
+
+
+@pytest.mark.parametrize("run", ["h200-preflight", "h200-drift"])
+def test_the_runs_we_ship_are_fit_until_their_gpu_fails(run):
+    known = json.loads((SAMPLE / "hosts/local/certificate.json").read_text())
+    files = [SAMPLE.parent / run / "hosts/local" / name for name in ("result.json", "again.json")]
+    shipped, *again = [json.loads(file.read_text()) for file in files if file.exists()]
+    assert preflight.exit_code(preflight.judge(shipped, known, NOW, *again)) == 0
+    fail(shipped, COPIES)
+    assert preflight.exit_code(preflight.judge(shipped, known, NOW, *again)) == 2
+
+
 @pytest.mark.parametrize(
     ("probe", "measure", "subject"),
     [

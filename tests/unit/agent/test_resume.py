@@ -15,7 +15,7 @@ SAMPLE = ROOT / "tests/unit/reports/samples/run/hosts/node1"
 
 @pytest.fixture
 def previous():
-    return json.loads((SAMPLE / "result.json").read_text())
+    return {**json.loads((SAMPLE / "result.json").read_text()), "gpus": ["GPU-1"]}
 
 
 @pytest.fixture
@@ -82,13 +82,31 @@ def other_fingerprint(document):
     document["fingerprint"]["id"] = "another"
 
 
+def other_gpus_asked_for(document):
+    document["spec"]["gpus"] = ["1"]
+
+
+def other_gpus_of_the_same_name(document):
+    document["gpus"] = ["GPU-2"]
+
+
 def no_fingerprint(document):
     document["fingerprint"] = {"id": ""}
 
 
 @pytest.mark.parametrize(
     "change",
-    [other_thp, other_thp_size, other_pool, other_allocator, other_label, other_fingerprint, no_fingerprint],
+    [
+        other_thp,
+        other_thp_size,
+        other_pool,
+        other_allocator,
+        other_label,
+        other_fingerprint,
+        other_gpus_asked_for,
+        other_gpus_of_the_same_name,
+        no_fingerprint,
+    ],
     ids=lambda change: change.__name__,
 )
 def test_a_node_that_is_set_up_otherwise_is_measured_again(previous, document, change):

@@ -276,6 +276,17 @@ def test_a_worse_figure_is_drift_and_a_better_one_is_not(runs, gpu_document):
     assert runs("r2", result=gpu_document)["code"] == 0
 
 
+def test_a_gpu_that_fails_its_work_drifted_and_a_figure_that_is_missing_is_not_told(runs, gpu_document):
+    probe = gpu_document["probes"]["bandwidth"]
+    copied = next(row for row in probe["samples"] if row["measure"] == "h2d_pinned")
+    probe["samples"].append({**copied, "gpu": "GPU-7", "bytes": None, "error": "AcceleratorError: CUDA error"})
+    judged = runs("r1", result=gpu_document)
+    assert (judged["code"], found(judged)) == (2, {"work of GPU-7": "h2d_pinned failed: AcceleratorError: CUDA error"})
+    probe["samples"] = [row for row in probe["samples"] if row["measure"] != "h2d_pinned"]
+    judged = runs("r2", result=gpu_document)
+    assert (judged["code"], found(judged, "unknown").keys()) == (1, {"h2d_pinned_gib_per_s"})
+
+
 def test_a_trend_within_the_limits_is_drift_since_a_run(runs, gpu_document):
     for number in range(1, 8):
         assert runs(f"r{number}")["code"] == 0
