@@ -79,8 +79,9 @@ def run(
             wall_s = time.perf_counter() - began - held_s
         except subprocess.TimeoutExpired:
             raise ProcessFailed("the process did not end before the deadline") from None
-        except (FileNotFoundError, ProcessLookupError, EOFError):
-            raise ProcessFailed(_epitaph(child, log)) from None
+        except (FileNotFoundError, ProcessLookupError, EOFError) as error:
+            said = _epitaph(child, log) if _ended(child) else f"the process lives, and cannot be read: {error}"
+            raise ProcessFailed(said) from None
         finally:
             _end(child)
         if child.returncode:
@@ -123,9 +124,16 @@ def _follow(events: Any, child: subprocess.Popen, began: float, deadline: float)
             last = event["at"]
 
 
+def _ended(child: subprocess.Popen) -> bool:
+    """Tell whether the child has ended. Its memory is gone a moment earlier, so it gets that moment."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(GONE_WITHIN_S)
+    return child.returncode is not None
+
+
 def _epitaph(child: subprocess.Popen, log: Any) -> str:
-    """Say how the child ended, with the last words of its log."""
-    code = child.wait()
+    """Say how the child, which has, ended, with the last words of its log."""
+    code = child.returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
     log.seek(0)
     words = last_words(log.read().decode(errors="replace"))

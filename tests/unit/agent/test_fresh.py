@@ -69,6 +69,28 @@ def test_a_hanging_process_is_ended_at_the_deadline(child):
         child("time.sleep(60)", seconds=1.5)
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, ProcessLookupError])
+def test_a_living_process_that_cannot_be_read_is_not_waited_for(child, monkeypatch, error):
+    """A kernel without smaps_rollup once left the agent waiting for a process that waited for the agent."""
+
+    def read(pid):
+        raise error(2, "No such file or directory", f"/proc/{pid}/smaps_rollup")
+
+    monkeypatch.setattr(fresh.proof, "read", read)
+    with pytest.raises(fresh.ProcessFailed, match=r"the process lives, and cannot be read: .*/smaps_rollup"):
+        child("import signal; signal.alarm(20)", seconds=60)
+
+
+def test_a_process_that_ends_while_it_is_read_has_ended(child, monkeypatch):
+    def read(pid):
+        os.kill(pid, 9)
+        raise ProcessLookupError(3, "No such process")
+
+    monkeypatch.setattr(fresh.proof, "read", read)
+    with pytest.raises(fresh.ProcessFailed, match="was killed by SIGKILL"):
+        child("")
+
+
 def test_what_it_started_ends_with_it(child, tmp_path):
     """The pid file then names the grandchild, which the fixture expects to be gone."""
     with pytest.raises(fresh.ProcessFailed):
