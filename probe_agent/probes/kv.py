@@ -32,6 +32,8 @@ FORKED = ("VLLM_WORKER_MULTIPROC_METHOD", "fork")
 def rows(bench: Bench) -> Iterator[dict[str, Any]]:
     """Yield a row per length and kind. Memory is what the device had in use above what it had before the start."""
     bench.needs_server()
+    if (shared := gpu.parallel(bench.spec.server_flags)) > 1:
+        raise Skipped(f"a server over {shared} GPUs keeps a part of each token on each, and footprints are of one GPU")
     per_token = _bytes_per_token(bench)
     lengths, _ = _lengths(bench, per_token)
     validated = bench.spec.profile == "certify"

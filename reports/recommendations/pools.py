@@ -16,11 +16,16 @@ from ..statistics import numbers
 from .kinds import Basis, Recommendation
 from .levers import Arm, Choice
 
+AT_BOOT = ("command line", "boot loader")  # kinds of source
+
 
 def of(measurement: Measurement, arms: Mapping[str, Arm], choice: Choice) -> Iterator[Recommendation]:
-    """Say of each pool that holds pages what is to become of it. All are named, since the variable is one list."""
+    """Say of each pool that holds pages what is to become of it. All are named, since the variable is one list.
+
+    Where all stay as they are the inventory knows more of them than can be read here, and nothing is named.
+    """
     pools = [
-        pool
+        {**pool, "total": pool["total"] - (number(pool.get("surplus")) or 0)}
         for pool in mappings(measurement.host_memory.get("pools"))
         if pool.get("numa_node") is None and type(pool.get("size_kb")) is type(pool.get("total")) is int
         if pool["total"] > 0 and pool["size_kb"] > 0
@@ -30,7 +35,8 @@ def of(measurement: Measurement, arms: Mapping[str, Arm], choice: Choice) -> Ite
         return
     default_kb = measurement.host_memory.get("default_hugepage_size_kb")
     sizes = {pool["size_kb"]: _size(measurement, pool, choice, pool["size_kb"] == default_kb) for pool in pools}
-    wanted = [{"size_kb": size_kb, "count": sizes[size_kb][0]} for size_kb in sorted(sizes)]
+    wanted = [_wish(measurement, pool, sizes[pool["size_kb"]][0]) for pool in sorted(pools, key=_by_size)]
+    some_change = any(count != pool["total"] for pool in pools for count in sizes[pool["size_kb"]][:1])
     for pool in pools:
         count, advice, evidence = sizes[pool["size_kb"]]
         unused = [arm for arm in arms.values() if _takes_pages(arm) and arm not in choice.services]
@@ -42,9 +48,25 @@ def of(measurement: Measurement, arms: Mapping[str, Arm], choice: Choice) -> Ite
             tuple(evidence),
             Basis.MEASURED,
             changes=count != pool["total"],
-            variables={"hugepages_pools": wanted},
+            variables={"hugepages_pools": wanted} if some_change else {},
             cost=f"{figures.mib(freed)} MiB go back to the page cache." if freed > 0 else "",
         )
+
+
+def _by_size(pool: dict[str, Any]) -> int:
+    return pool["size_kb"]
+
+
+def _wish(measurement: Measurement, pool: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return a pool as the variable has it; whether it may grow and stands at boot is no matter of the advice."""
+    wish = {"size_kb": pool["size_kb"], "count": count}
+    if pool.get("overcommit"):
+        wish["overcommit"] = pool["overcommit"]
+    path = f"sys/kernel/mm/hugepages/hugepages-{pool['size_kb']}kB/nr_hugepages"
+    sources = mappings(measurement.host_memory.get("sources"))
+    if count and any(each.get("kind") in AT_BOOT and each.get("setting") == path for each in sources):
+        wish["at_boot"] = True
+    return wish
 
 
 def power_of_two_mb(size_mb: float) -> int:

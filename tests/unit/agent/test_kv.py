@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from probe_agent import spec
+from probe_agent.bench import Skipped
 from probe_agent.engines import timeline, vllm_server
 from probe_agent.engines.metrics import Cache
 from probe_agent.models import architecture
@@ -146,6 +147,13 @@ def test_servers_differ_by_their_cache_alone(measured):
     _, started = measured(usual, "certify", 32768)
     alike = {replace(start, max_model_len=0, kv_cache_memory_bytes=0, environment=()) for start in started if start}
     assert alike == {replace(usual, max_model_len=0, kv_cache_memory_bytes=0)}
+
+
+def test_a_cache_over_several_gpus_is_not_sized_as_if_it_were_on_one(monkeypatch):
+    node = bench(monkeypatch, 32768, 90_000, server_flags=["--tensor-parallel-size", "2"])
+    node.needs_server = lambda: None
+    with pytest.raises(Skipped, match="a server over 2 GPUs keeps a part of each token on each"):
+        next(kv.rows(node))
 
 
 def test_a_footprint_that_the_shared_server_is_costs_no_start(measured):
