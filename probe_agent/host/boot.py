@@ -71,9 +71,8 @@ def claim(found: list[Source], default_kb: int | None, root: Path = Path("/")) -
     def ours(source: Source) -> bool:
         if source.kind != "boot loader" or source.setting not in told:
             return False
-        return (
-            source.value == told[source.setting] or not entry.settled
-        )  # cut short, it may be an earlier value of ours
+        # What was cut short may stand there with an earlier value of ours.
+        return source.value == told[source.setting] or not entry.settled
 
     return [replace(source, ours=True) if ours(source) else source for source in found]
 
