@@ -7,6 +7,7 @@ happens on the node. `schema/spec.schema.json` says the same for other tools; a 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -154,15 +155,17 @@ def _check(spec: Spec) -> None:
         raise ValueError(f"probe_server_flags is {list(spec.server_flags)}, and must be a list of strings")
     for flag in spec.server_flags:
         name = flag.partition("=")[0].replace("_", "-")
-        barred = [each for each in BARRED_FLAGS if len(name) > 3 and each.startswith(name)]  # vLLM takes beginnings
-        if barred:
+        if barred := _meant(name, BARRED_FLAGS):
             raise ValueError(f"probe_server_flags has {barred[0]}, and must not: {BARRED_FLAGS[barred[0]]}")
-        compiles = [
-            each for each in COMPILING_FLAGS if name.startswith(each) or (len(name) > 3 and each.startswith(name))
-        ]
+        compiles = name.startswith(COMPILING_FLAGS) or _meant(name, COMPILING_FLAGS)
         if spec.server_mode != "compiled" and compiles:
             raise ValueError(f"probe_server_flags has {flag}, which goes with probe_server_mode compiled alone")
     models.check(spec.model, spec.model_revision)
+
+
+def _meant(name: str, flags: Iterable[str]) -> list[str]:
+    """Return which of the flags a word may mean: vLLM takes beginnings."""
+    return [flag for flag in flags if len(name) > 3 and flag.startswith(name)]
 
 
 def _check_arms(arms: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ from probe_agent.spec import Spec
 
 from . import documents, figures, fleet
 from .fleet import Row
-from .loose import mapping, mappings, number, words
+from .loose import mapping, mappings, number, sentences, words
 from .run_folder import Host, Measurement, Run
 from .sections import allocators, batching, kv, serving, settings
 from .statistics import CALLED
@@ -137,7 +137,7 @@ def _options(measured: Measurement, probe: str) -> str:
         elif isinstance(value, list) and all(type(each) is int for each in value):
             said += f" --{flag} {' '.join(map(str, value))}"
         elif field.name == "server_flags":
-            said += "".join(f" --server-flag={quoted(each)}" for each in value)
+            said += "".join(f" --server-flag={quoted(each)}" for each in sentences(value))
     return said
 
 
@@ -212,7 +212,7 @@ def _server(measured: Measurement, length: Any, kv_bytes: Any = None) -> str:
     model = f"{MODELS}/{quoted(measured.model.replace(':', '-', 1))}-*" if synthetic else quoted(measured.model)
     longest = f" --max-model-len {length}" if type(length) is int else ""
     cache = f" --kv-cache-memory-bytes {kv_bytes}" if type(kv_bytes) is int else ""
-    more = "".join(f" {quoted(flag)}" for flag in asked.get("server_flags") or ())
+    more = "".join(f" {quoted(flag)}" for flag in sentences(asked.get("server_flags")))
     served = f"--served-model-name slm{longest}{cache}{_mode(measured, asked)}{more}"
     return f"python -m vllm.entrypoints.openai.api_server --model {model} {served}"
 
@@ -220,10 +220,10 @@ def _server(measured: Measurement, length: Any, kv_bytes: Any = None) -> str:
 def _mode(measured: Measurement, asked: Mapping[str, Any]) -> str:
     """Return the flags of the mode in which the server ran, where the result says it."""
     mode = measured.probes["serving"].evidence.get("mode") if "serving" in measured.probes else None
-    sizes = [*(asked.get("concurrencies") or ()), asked.get("batch_requests")]
-    if not all(type(size) is int for size in sizes):
+    concurrencies, requests = asked.get("concurrencies"), asked.get("batch_requests")
+    if not isinstance(concurrencies, list) or not all(type(size) is int for size in (*concurrencies, requests)):
         return ""
-    flags = vllm_server.mode_flags(mode, servers.batches_of(sizes[:-1], sizes[-1]))
+    flags = vllm_server.mode_flags(mode, servers.batches_of(concurrencies, requests))
     return "".join(f" {flag}" if flag.startswith("-") else f" '{flag}'" for flag in flags)
 
 

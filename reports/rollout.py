@@ -111,7 +111,7 @@ def _listed(serial: Any) -> list[Any]:
     if serial is None or serial == "":
         return []
     if isinstance(serial, str) and serial.startswith("["):  # as text, from a survey or `-e`
-        return [each.strip(" '\"") for each in serial.strip("[] ").split(",")]
+        return serial.strip("[] ").replace(",", " ").split()
     return list(serial) if isinstance(serial, list | tuple) else [serial]
 
 

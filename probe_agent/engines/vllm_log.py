@@ -7,12 +7,13 @@ import re
 from .fresh import last_words
 
 # A text of the log, and the phase that begins there: what was done until then is the phase before.
+CAPTURING = "cuda_graphs"
 PHASES = (
     ("Starting to load model", "weights"),
     ("Loading model from scratch", "weights"),  # what newer versions say on a GPU
     ("Loading weights took", "profile"),
     ("KV cache size:", "kv_cache"),
-    ("Capturing CUDA graphs", "cuda_graphs"),
+    ("Capturing CUDA graphs", CAPTURING),
     ("init engine (profile, create kv cache, warmup model) took", "api"),
 )
 PREFIX = re.compile(r"^(?:\([^)]*pid=\d+\) ?)?(?:(?:ERROR|CRITICAL|WARNING|INFO) \d\d-\d\d [\d:]+ \[[^\]]*\] ?)?")

@@ -200,8 +200,7 @@ def mode_flags(mode: str, graph_sizes: Sequence[int]) -> list[str]:
     if mode == "eager":
         return ["--enforce-eager"]
     if mode == "graphs":
-        sizes = list(graph_sizes)
-        graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": sizes}
+        graphs = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": graph_sizes}
         return ["--compilation-config", json.dumps(graphs)]
     return []
 

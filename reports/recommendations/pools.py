@@ -24,19 +24,15 @@ def of(measurement: Measurement, arms: Mapping[str, Arm], choice: Choice) -> Ite
 
     Where all stay as they are the inventory knows more of them than can be read here, and nothing is named.
     """
-    pools = [
-        {**pool, "total": pool["total"] - (number(pool.get("surplus")) or 0)}
-        for pool in mappings(measurement.host_memory.get("pools"))
-        if pool.get("numa_node") is None and type(pool.get("size_kb")) is type(pool.get("total")) is int
-        if pool["total"] > 0 and pool["size_kb"] > 0
-    ]
+    pools = [pool for pool in _whole(measurement) if pool["total"] > 0 and pool["size_kb"] > 0]
     rows = [row for probe in measurement.probes.values() for row in probe.samples]
     if not numbers(rows, "private_hugetlb_mb"):  # nobody looked
         return
     default_kb = measurement.host_memory.get("default_hugepage_size_kb")
     sizes = {pool["size_kb"]: _size(measurement, pool, choice, pool["size_kb"] == default_kb) for pool in pools}
-    wanted = [_wish(measurement, pool, sizes[pool["size_kb"]][0]) for pool in sorted(pools, key=_by_size)]
-    some_change = any(count != pool["total"] for pool in pools for count in sizes[pool["size_kb"]][:1])
+    wishes = {pool["size_kb"]: _wish(measurement, pool, sizes[pool["size_kb"]][0]) for pool in pools}
+    wanted = [wishes[size_kb] for size_kb in sorted(wishes)]
+    some_change = any(wishes[pool["size_kb"]]["count"] != pool["total"] for pool in pools)
     for pool in pools:
         count, advice, evidence = sizes[pool["size_kb"]]
         unused = [arm for arm in arms.values() if _takes_pages(arm) and arm not in choice.services]
@@ -53,8 +49,12 @@ def of(measurement: Measurement, arms: Mapping[str, Arm], choice: Choice) -> Ite
         )
 
 
-def _by_size(pool: dict[str, Any]) -> int:
-    return pool["size_kb"]
+def _whole(measurement: Measurement) -> Iterator[dict[str, Any]]:
+    """Yield the pools of the node, not those of its NUMA nodes, without their surplus, which is nobody's wish."""
+    for pool in mappings(measurement.host_memory.get("pools")):
+        if pool.get("numa_node") is None and type(pool.get("size_kb")) is type(pool.get("total")) is int:
+            surplus = pool.get("surplus")
+            yield {**pool, "total": pool["total"] - (surplus if type(surplus) is int else 0)}
 
 
 def _wish(measurement: Measurement, pool: dict[str, Any], count: int) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
+from probe_agent.engines import vllm_log
+
 from .. import figures, plots, statistics, tables
 from ..plots import Axis, Mark, Plot, Series
 from ..run_folder import Host, Measurement
@@ -31,7 +33,6 @@ MODES = {
     "graphs": "with CUDA graphs for decoding, uncompiled",
     "compiled": "compiled, with CUDA graphs where the node has a GPU",
 }
-CAPTURING = "cuda_graphs"  # as in probe_agent.engines.vllm_log
 COMPARED = ("ready_s", "on_demand_s", "first_ttft_s", "next_ttft_s")
 BEFORE_SPAWN = "before the spawn"
 SHOWN_PHASES = 50
@@ -139,7 +140,7 @@ def _ran(measurement: Measurement) -> str:
     if mode not in tuple(MODES):
         return ""
     phases = {mark["phase"] for row in measurement.samples("serving") for mark in row["timeline"]["phases"]}
-    if mode == "graphs" and CAPTURING not in phases:
+    if mode == "graphs" and vllm_log.CAPTURING not in phases:
         return " The server was to decode with CUDA graphs, and captured none: it ran the model step by step."
     return f" The server ran the model {MODES[mode]}."
 

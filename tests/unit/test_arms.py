@@ -24,6 +24,8 @@ from probe_agent.arms import (
 )
 from probe_agent.host.process import Memory
 from probe_agent.host.proof import Pinned, Proof
+from probe_agent.spec import SERVER_MODES
+from reports.sections import serving
 
 JEMALLOC = "usr/lib64/libjemalloc.so.2"
 NODES = "sys/devices/system/node"
@@ -223,3 +225,8 @@ def test_the_roles_and_the_schema_offer_exactly_what_there_is():
     assert choices_of("jemalloc", "jemalloc_levers") == LEVERS
     assert choices_of("probe", "probe_arms") == COMPARED
     assert tuple(schema.load("spec")["properties"]["arms"]["items"]["enum"]) == COMPARED
+
+
+def test_every_mode_of_a_server_is_offered_and_has_its_words():
+    assert choices_of("probe", "probe_server_mode") == SERVER_MODES == tuple(serving.MODES)
+    assert tuple(schema.load("spec")["properties"]["server_mode"]["enum"]) == SERVER_MODES

@@ -76,9 +76,9 @@ def test_servers_by_hand_run_the_model_as_the_measured_ones_did(make_run, gpu_do
     assert any(f"--kv-cache-memory-bytes {sized[0]} " in line for line in by_hand)
 
 
-@pytest.mark.parametrize("lie", [["; reboot"], None])
+@pytest.mark.parametrize("lie", [["; reboot"], None, 7])
 def test_sizes_that_are_no_numbers_reach_no_command(make_run, gpu_document, lie):
-    gpu_document["fingerprint"]["probe"] = {"batch_requests": 32, "concurrencies": lie}
+    gpu_document["fingerprint"]["probe"] = {"batch_requests": 32, "concurrencies": lie, "server_flags": lie and 7}
     assert "reboot" not in written(make_run({"n": {"result": gpu_document}}))
 
 

@@ -43,6 +43,13 @@ def test_a_group_of_canaries_goes_before_all_in_the_order_of_the_run():
 
 def test_a_share_is_at_least_one_host():
     assert plan(wish(serial="1%"), HOSTS, GROUPS).serial == (1,) * 10
+
+
+def test_a_list_may_come_as_text():
+    """That is what a survey sends, and `-e` without JSON."""
+    assert plan(wish(serial="[2, 40%]"), HOSTS, GROUPS) == plan(wish(serial=[2, "40%"]), HOSTS, GROUPS)
+    with pytest.raises(ValueError, match="tuning_serial is 'half'"):
+        plan(wish(serial="[1, half]"), HOSTS, GROUPS)
     assert plan(wish(), HOSTS[:3], GROUPS).at_once == 1
 
 
